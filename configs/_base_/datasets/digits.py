@@ -1,0 +1,66 @@
+"""Scenes of scikit-learn's handwritten digits, rendered into data/digits on first use."""
+
+data_root = 'data/digits'
+scene_size = 32
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    pin_memory=False,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='EmbeddedDigits',
+        data_root=data_root,
+        split='train',
+        scene_size=scene_size,
+        scenes_per_digit=4,
+        pipeline=[
+            dict(type='LoadImage'),
+            dict(
+                type='DINOMultiCrop',
+                global_size=32,
+                global_scale=(0.6, 1.0),
+                local_size=16,
+                local_scale=(0.2, 0.5),
+                num_local=4,
+                flip_prob=0.0,
+                hue=0.1,
+                blur_prob=(0.0, 0.0, 0.0),
+            ),
+        ],
+    ),
+)
+eval_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmpretrain.PackInputs'),
+]
+val_dataloader = dict(
+    batch_size=256,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='KNNDataset',
+        bank=dict(
+            type='EmbeddedDigits',
+            data_root=data_root,
+            split='train',
+            scene_size=scene_size,
+            scenes_per_digit=4,
+            pipeline=eval_pipeline,
+        ),
+        queries=dict(
+            type='EmbeddedDigits',
+            data_root=data_root,
+            split='val',
+            scene_size=scene_size,
+            scenes_per_digit=4,
+            pipeline=eval_pipeline,
+        ),
+    ),
+)
+val_evaluator = dict(type='KNNMetric', ks=(20,))
+val_cfg = dict()

@@ -1,0 +1,54 @@
+"""Unlabelled images in a folder, at any depth."""
+
+import os
+from collections.abc import Sequence
+
+from mmengine.dataset import BaseDataset
+
+from dino_mm.registry import DATASETS
+
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
+
+
+@DATASETS.register_module()
+class UnlabelledImageFolder(BaseDataset):
+    """Every image below a folder, sorted by path; hidden files and folders are left out.
+
+    Args:
+        data_root (str): The folder.
+        extensions (Sequence[str]): File name endings that count, in lower case.
+        pipeline (list): Transforms.
+
+    Raises:
+        FileNotFoundError: No such folder, or no image in it.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        pipeline: list | tuple = (),
+        **kwargs,
+    ) -> None:
+        self.extensions = tuple(extensions)
+        super().__init__(data_root=data_root, pipeline=list(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        if not os.path.isdir(self.data_root):
+            raise FileNotFoundError(
+                f'image folder {self.data_root!r} does not exist: set data_root in the config or '
+                'by --cfg-options train_dataloader.dataset.data_root=FOLDER'
+            )
+        paths = []
+        for folder, subfolders, files in os.walk(self.data_root, followlinks=True):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+            paths += [
+                os.path.join(folder, name)
+                for name in sorted(files)
+                if name.lower().endswith(self.extensions) and not name.startswith('.')
+            ]
+        if not paths:
+            raise FileNotFoundError(
+                f'no image below {self.data_root!r}: looked for {", ".join(self.extensions)}'
+            )
+        return [dict(img_path=path) for path in paths]

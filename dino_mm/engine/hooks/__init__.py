@@ -1,0 +1,15 @@
+from .ema_hook import EMAHook, ema_update_
+from .epoch_hooks import FreezeLastLayerHook, SetEpochHook
+from .interrupt_hook import InterruptHook
+from .monitor_hook import MonitorHook
+from .weight_decay_hook import WeightDecayHook
+
+__all__ = [
+    'EMAHook',
+    'FreezeLastLayerHook',
+    'InterruptHook',
+    'MonitorHook',
+    'SetEpochHook',
+    'WeightDecayHook',
+    'ema_update_',
+]

@@ -1,0 +1,53 @@
+"""What changes from epoch to epoch."""
+
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
+
+from dino_mm.registry import HOOKS
+
+from .utils import unwrap
+
+
+@HOOKS.register_module()
+class SetEpochHook(Hook):
+    """Tells model (teacher temperature) and data pipeline (random draws) the epoch."""
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner) -> None:
+        unwrap(runner.model).set_epoch(runner.epoch)
+        # Wrappers such as RepeatDataset show an image several times an epoch: there the draws
+        # come from the workers' own seeds.
+        pipeline = getattr(runner.train_dataloader.dataset, 'pipeline', None)
+        if pipeline is not None and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            for transform in pipeline.transforms:
+                if hasattr(transform, 'set_epoch'):
+                    transform.set_epoch(runner.epoch, runner.seed)
+
+
+@HOOKS.register_module()
+class FreezeLastLayerHook(Hook):
+    """Leaves the prototypes untouched during the first epochs.
+
+    Their gradients are removed right before the optimiser steps, so that it skips them entirely:
+    no weight decay, no moment (``cancel_gradients_last_layer`` of the reference).
+
+    Args:
+        epochs (int): Number of epochs.
+    """
+
+    def __init__(self, epochs: int = 1) -> None:
+        self.epochs = epochs
+
+    def before_train(self, runner) -> None:
+        frozen = list(unwrap(runner.model).student.head.last_layer.parameters())
+
+        def remove_gradients(*_) -> None:
+            if runner.epoch < self.epochs:
+                for param in frozen:
+                    param.grad = None
+
+        self.handle = runner.optim_wrapper.optimizer.register_step_pre_hook(remove_gradients)
+
+    def after_train(self, runner) -> None:
+        self.handle.remove()

@@ -1,0 +1,39 @@
+"""Weight decay by cosine schedule."""
+
+from mmengine.hooks import Hook
+
+from dino_mm.engine.schedulers import cosine_schedule
+from dino_mm.registry import HOOKS
+
+from .utils import optimizer_step
+
+
+@HOOKS.register_module()
+class WeightDecayHook(Hook):
+    """Cosine schedule of the regularised parameter group only.
+
+    MMEngine's ``CosineAnnealingParamScheduler`` would lift the unregularised group as well.
+
+    Args:
+        start (float): Weight decay of the first optimiser step.
+        end (float): Weight decay approached at the end.
+        group (str): ``name`` of the parameter group.
+    """
+
+    def __init__(self, start: float = 0.04, end: float = 0.4, group: str = 'decay') -> None:
+        self.start, self.end, self.group = start, end, group
+
+    def before_train(self, runner) -> None:
+        groups = runner.optim_wrapper.param_groups
+        self.groups = [g for g in groups if g.get('name') == self.group]
+        if not self.groups:
+            raise ValueError(
+                f'WeightDecayHook found no parameter group named {self.group!r}: set '
+                "optim_wrapper.constructor='DINOOptimWrapperConstructor'"
+            )
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        value = cosine_schedule(*optimizer_step(runner, runner.iter), self.start, self.end)
+        for group in self.groups:
+            group['weight_decay'] = value
+        runner.message_hub.update_scalar('train/weight_decay', value)

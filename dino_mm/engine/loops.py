@@ -1,0 +1,48 @@
+"""Epoch loop that resumes in the middle of an epoch."""
+
+from itertools import islice
+
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from dino_mm.registry import LOOPS
+
+
+def skip_batches(loader: DataLoader, count: int) -> DataLoader:
+    """A loader of what is left of an epoch after ``count`` batches, without reading those."""
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=list(islice(loader.batch_sampler, count, None)),
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+    )
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """Epoch-based training whose checkpoints may be taken at any iteration.
+
+    A run resumed from the middle of an epoch goes on with the batches it had not seen; MMEngine's
+    own loop would start the epoch again.
+    """
+
+    def __init__(self, runner, dataloader, max_epochs: int, **kwargs) -> None:
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        if len(self.dataloader) == 0:
+            raise ValueError(
+                f'not one full batch: {len(self.dataloader.dataset)} images over '
+                f'{runner.world_size} processes of train_dataloader.batch_size='
+                f'{self.dataloader.batch_size}. Lower the batch size or add images'
+            )
+
+    def run_epoch(self) -> None:
+        done = self._iter - self._epoch * len(self.dataloader)
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        loader = skip_batches(self.dataloader, done) if done else self.dataloader
+        for index, batch in enumerate(loader, start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1

@@ -1,0 +1,3 @@
+from .functional import cosine_schedule, linear_warmup
+
+__all__ = ['cosine_schedule', 'linear_warmup']

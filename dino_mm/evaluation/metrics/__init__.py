@@ -1,0 +1,3 @@
+from .knn import KNNMetric
+
+__all__ = ['KNNMetric']

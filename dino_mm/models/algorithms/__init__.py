@@ -1,0 +1,3 @@
+from .dino import DINO, DINONetwork
+
+__all__ = ['DINO', 'DINONetwork']

@@ -1,0 +1,137 @@
+"""Self-distillation with no labels."""
+
+from itertools import groupby
+
+import torch
+from mmengine.model import BaseModel, BaseModule
+from torch import Tensor
+
+from dino_mm.registry import MODELS
+
+
+class DINONetwork(BaseModule):
+    """Backbone, neck and head: a list of crops to logits. Student and teacher are one of these.
+
+    Args:
+        backbone (dict): Any registered backbone. One with ``packs_crops = True`` receives all
+            sizes in one call, others one call per size.
+        neck (dict): Turns what the backbone returns into (B, C).
+        head (dict): Projection head.
+    """
+
+    def __init__(self, backbone: dict, neck: dict, head: dict) -> None:
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.head = MODELS.build(head)
+
+    def embed(self, crops: list[Tensor]) -> Tensor:
+        """Backbone features of all crops, crop by crop: (sum of batches, C)."""
+        groups = [torch.cat(list(same)) for _, same in groupby(crops, key=lambda c: c.shape[-2:])]
+        if getattr(self.backbone, 'packs_crops', False):
+            outs = self.backbone(groups)
+        else:
+            outs = [self.backbone(group) for group in groups]
+        return torch.cat([self.neck(out) for out in outs])
+
+    def forward(self, crops: list[Tensor]) -> Tensor:
+        """Logits of all crops, crop by crop: (sum of batches, K)."""
+        return self.head(self.embed(crops))
+
+
+@MODELS.register_module()
+class DINO(BaseModel):
+    """DINO (https://arxiv.org/abs/2104.14294, algorithm 1).
+
+    Student and teacher are separate copies of one network, equal at the start. The student
+    learns by gradient; :class:`dino_mm.engine.hooks.EMAHook` moves the teacher after each
+    optimiser step. As in the reference the teacher stays in training mode (its batch norms use
+    batch statistics) and has no stochastic depth.
+
+    Args:
+        backbone (dict): Backbone config; its ``drop_path_rate`` concerns the student only.
+        head (dict): :class:`DINOHead` config.
+        loss (dict): :class:`DINOLoss` config; ``out_dim`` is the head's.
+        neck (dict): :class:`ClassToken` or :class:`GlobalAveragePool`.
+        data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        loss: dict,
+        neck: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
+        super().__init__(MODELS.build(preprocessor), init_cfg=init_cfg)
+        neck = neck or dict(type='ClassToken')
+        still = {'drop_path_rate': 0.0} if 'drop_path_rate' in backbone else {}
+        self.student = DINONetwork(backbone, neck, head)
+        self.teacher = DINONetwork(dict(backbone, **still), neck, head)
+        self.criterion = MODELS.build(dict(loss, out_dim=self.student.head.out_dim))
+        self.teacher.requires_grad_(False)
+        self.copy_student_to_teacher()
+
+    def init_weights(self) -> None:
+        """Initialises the student (``init_cfg`` of its parts) and copies it to the teacher."""
+        self.student.init_weights()
+        self.copy_student_to_teacher()
+
+    def copy_student_to_teacher(self) -> None:
+        self.teacher.load_state_dict(self.student.state_dict())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells epoch-wise schedules (teacher temperature) where training is."""
+        self.criterion.set_epoch(epoch)
+
+    def forward(
+        self, inputs: list[Tensor] | Tensor, data_samples: list | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | Tensor | list:
+        """Dispatches like every MMEngine model.
+
+        Args:
+            inputs (list[Tensor] | Tensor): Normalised crops, each (B, C, h, w), the global ones
+                first; for ``'tensor'`` and ``'predict'`` a single batch (B, C, H, W).
+            data_samples (list, optional): Labels, for ``'predict'``.
+            mode (str): ``'loss'`` returns the losses, ``'tensor'`` the teacher's features (B, C),
+                ``'predict'`` the data samples with ``features`` (C,) attached.
+        """
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got {mode!r}")
+
+    def loss(self, crops: list[Tensor]) -> dict[str, Tensor]:
+        """Algorithm 1 of the paper, without the updates of student and teacher."""
+        num_global = self.criterion.num_global
+        self._check_crops(crops, num_global)
+        with torch.no_grad():
+            teacher = self.teacher(crops[:num_global])  # (G * B, K)
+        student = self.student(crops)  # (V * B, K)
+        return self.criterion(student, teacher)
+
+    @staticmethod
+    def _check_crops(crops: list[Tensor] | Tensor, num_global: int) -> None:
+        found = len(crops) if isinstance(crops, (list, tuple)) else 'a single tensor'
+        if found == 'a single tensor' or found < num_global or found < 2:
+            raise ValueError(
+                f'DINO expects at least {max(num_global, 2)} crops, {num_global} of them global, '
+                f'but the batch holds {found}: check `global_crops` and `local_crops` of '
+                'DINOMultiCrop and `loss.num_global`'
+            )
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Teacher features (B, C) of an image batch (B, C, H, W)."""
+        return self.teacher.embed([inputs])
+
+    def predict(self, inputs: Tensor, data_samples: list) -> list:
+        """Attaches ``features`` (C,) to each data sample."""
+        for sample, feature in zip(data_samples, self.extract_feat(inputs), strict=True):
+            sample.set_field(feature, 'features')
+        return data_samples

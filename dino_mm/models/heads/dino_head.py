@@ -1,0 +1,90 @@
+"""Projection head of DINO."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from dino_mm.registry import MODELS
+
+
+class WeightNormLinear(nn.Module):
+    """Linear layer without bias whose rows are ``g * v / ||v||``.
+
+    Holds the published parameters ``weight_g`` (out, 1) and ``weight_v`` (out, in) as plain ones,
+    where ``torch.nn.utils.weight_norm`` adds a derived tensor that breaks ``deepcopy``.
+
+    Args:
+        in_dim (int): Input width.
+        out_dim (int): Output width, the number of prototypes.
+        train_scale (bool): Whether ``weight_g`` is learned; it starts at 1.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, train_scale: bool) -> None:
+        super().__init__()
+        self.weight_g = nn.Parameter(torch.ones(out_dim, 1), requires_grad=train_scale)
+        self.weight_v = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, torch._weight_norm(self.weight_v, self.weight_g, 0))
+
+
+@MODELS.register_module()
+class DINOHead(BaseModule):
+    """MLP, L2 normalisation and weight-normalised prototypes (paper section 3.1, appendix C).
+
+    Args:
+        in_dim (int): Width of the backbone's features.
+        out_dim (int): Number of prototypes K.
+        num_layers (int): Linear layers of the MLP, at least 1.
+        hidden_dim (int): Width between them.
+        bottleneck_dim (int): Width of the normalised embedding.
+        norm (str | None): ``None``, ``'bn'`` or ``'ln'`` after each hidden linear layer.
+        norm_last_layer (bool): Keep the prototypes' scale fixed at 1 (steadier training).
+
+    Example:
+        >>> DINOHead(384, out_dim=4096)(torch.randn(2, 384)).shape
+        torch.Size([2, 4096])
+    """
+
+    norms = {'bn': nn.BatchNorm1d, 'ln': nn.LayerNorm}
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int = 65536,
+        num_layers: int = 3,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        norm: str | None = None,
+        norm_last_layer: bool = True,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if num_layers < 1:
+            raise ValueError(f'head.num_layers must be at least 1, got {num_layers}')
+        if norm is not None and norm not in self.norms:
+            raise ValueError(f"head.norm must be None, 'bn' or 'ln', got {norm!r}")
+        self.out_dim = out_dim
+        layers: list[nn.Module] = []
+        width = in_dim
+        for _ in range(num_layers - 1):
+            layers.append(nn.Linear(width, hidden_dim))
+            if norm is not None:
+                layers.append(self.norms[norm](hidden_dim))
+            layers.append(nn.GELU())
+            width = hidden_dim
+        layers.append(nn.Linear(width, bottleneck_dim))
+        # The published one-layer head is a bare linear layer (key `mlp.weight`).
+        self.mlp = layers[0] if num_layers == 1 else nn.Sequential(*layers)
+        for module in self.mlp.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        self.last_layer = WeightNormLinear(bottleneck_dim, out_dim, train_scale=not norm_last_layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_dim) -> logits (B, out_dim)."""
+        x = self.mlp(x)
+        x = F.normalize(x.float(), dim=-1)  # float32 also under autocast
+        return self.last_layer(x)

@@ -1,0 +1,3 @@
+from .pooling import ClassToken, GlobalAveragePool
+
+__all__ = ['ClassToken', 'GlobalAveragePool']
