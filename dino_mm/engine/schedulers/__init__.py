@@ -1,3 +1,4 @@
 from .functional import cosine_schedule, linear_warmup
+from .warmup_cosine_lr import WarmupCosineLR
 
-__all__ = ['cosine_schedule', 'linear_warmup']
+__all__ = ['WarmupCosineLR', 'cosine_schedule', 'linear_warmup']

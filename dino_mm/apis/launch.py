@@ -1,0 +1,91 @@
+"""Device, precision and process group, chosen from what the machine has."""
+
+import os
+import subprocess
+
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def bf16_on_cpu() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    try:
+        with open('/proc/cpuinfo') as file:
+            flags = file.read()
+    except OSError:  # not Linux
+        return False
+    return 'avx512_bf16' in flags or 'amx_bf16' in flags
+
+
+def best_amp_dtype() -> str | None:
+    """Autocast type for ``--amp``: bfloat16 where the hardware has it, else float16 on a GPU."""
+    if not get_device().startswith('cuda'):
+        return 'bfloat16' if bf16_on_cpu() else None
+    return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
+
+
+def _rank_from_slurm() -> None:
+    """Sets torchrun's variables from SLURM's."""
+    env = os.environ
+    hosts = subprocess.check_output(['scontrol', 'show', 'hostnames', env['SLURM_STEP_NODELIST']])
+    env.setdefault('MASTER_ADDR', hosts.decode().split()[0])
+    env.setdefault('MASTER_PORT', '29500')
+    env.update(
+        RANK=env['SLURM_PROCID'], LOCAL_RANK=env['SLURM_LOCALID'], WORLD_SIZE=env['SLURM_NTASKS']
+    )
+
+
+def _rank_from_mpi() -> None:
+    """Sets torchrun's variables from Open MPI's."""
+    env = os.environ
+    env.setdefault('MASTER_ADDR', '127.0.0.1')
+    env.setdefault('MASTER_PORT', '29500')
+    env.update(
+        RANK=env['OMPI_COMM_WORLD_RANK'],
+        LOCAL_RANK=env['OMPI_COMM_WORLD_LOCAL_RANK'],
+        WORLD_SIZE=env['OMPI_COMM_WORLD_SIZE'],
+    )
+
+
+def prepare_launch(cfg: Config, launcher: str) -> None:
+    """Makes a config start under a launcher, on CPU too.
+
+    MMEngine selects a CUDA device under every launcher. Without one, the process group (gloo) is
+    started here instead, and synchronised batch norm, which needs a GPU, becomes plain batch norm.
+
+    Args:
+        cfg (Config): Changed in place.
+        launcher (str): One of :data:`LAUNCHERS`.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    if not torch.distributed.is_initialized():
+        if launcher == 'slurm':
+            _rank_from_slurm()
+        elif launcher == 'mpi':
+            _rank_from_mpi()
+        torch.distributed.init_process_group('gloo')
+    # MMEngine would pass a GPU index.
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
+    cfg.model_wrapper_cfg = wrapper | dict(cfg.get('model_wrapper_cfg') or {}) | {'device_ids': None}
+    if cfg.pop('sync_bn', None):
+        print_log('Synchronised batch norm needs a GPU: plain batch norm on CPU.', 'current', 30)
+
+
+def enable_amp(cfg: Config) -> None:
+    """Turns on mixed precision in ``cfg.optim_wrapper``, by what the device can do."""
+    dtype = best_amp_dtype()
+    if dtype is None:
+        print_log('--amp: this CPU has no bfloat16, training in float32.', 'current', 30)
+        return
+    wrapper = cfg.optim_wrapper
+    if wrapper.get('type', 'OptimWrapper').endswith('DINOOptimWrapper'):
+        wrapper.dtype = dtype
+    else:
+        wrapper.type, wrapper.dtype = 'AmpOptimWrapper', dtype

@@ -1,0 +1,90 @@
+"""Command line of training: OpenMMLab's options."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .launch import LAUNCHERS, enable_amp, prepare_launch
+from .trial import shrink
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train by a config.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of checkpoints, logs and pictures')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on with the given checkpoint, or with the latest one in the work dir',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 where the hardware has it, else float16 on a GPU',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size (pretraining configs always do)',
+    )
+    parser.add_argument(
+        '--trial',
+        action='store_true',
+        help='shrink the config to a run of minutes: 2 epochs of 4 iterations of 4 images',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='overrides, as in optim_wrapper.optimizer.lr=1e-3 model.head.out_dim=4096',
+    )
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """The config of a command line.
+
+    Raises:
+        ValueError: ``--auto-scale-lr`` without ``auto_scale_lr`` in the config.
+    """
+    cfg = Config.fromfile(args.config)
+    if args.trial:
+        shrink(cfg)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise ValueError(
+                f'--auto-scale-lr: {args.config} lacks auto_scale_lr=dict(base_batch_size=...)'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+        if cfg.load_from and not os.path.isfile(cfg.load_from):
+            raise FileNotFoundError(f'--resume {cfg.load_from}: no such checkpoint')
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """MMEngine's Runner, or the one that ``cfg.runner_type`` names."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse_args(arguments)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = build_config(args)
+    prepare_launch(cfg, args.launcher)
+    build_runner(cfg).train()

@@ -1,0 +1,54 @@
+"""Shrinks any training config to a run of minutes."""
+
+from mmengine.config import Config, ConfigDict
+
+#: Size of a trial: enough for every hook, schedule and evaluation to take its turn.
+EPOCHS, ITERATIONS, BATCH = 2, 4, 4
+
+
+def _shrink_dataset(dataset: ConfigDict, images: int) -> None:
+    for key in ('dataset', 'bank', 'queries'):  # wrappers
+        if isinstance(dataset.get(key), dict):
+            _shrink_dataset(dataset[key], images)
+    for part in dataset.get('datasets', []):
+        _shrink_dataset(part, images)
+    if not any(key in dataset for key in ('datasets', 'bank')) and not isinstance(
+        dataset.get('dataset'), dict
+    ):
+        dataset.indices = images
+
+
+def shrink(cfg: Config) -> None:
+    """Reduces a config in place: few images, small batches, two epochs, few workers.
+
+    Networks, crop sizes and losses stay as they are, so that what runs is the config's own code.
+    Warm-ups and intervals are shortened to fit.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if not isinstance(loader, dict):
+            continue
+        loader.batch_size = min(loader.batch_size, BATCH)
+        loader.num_workers = min(loader.get('num_workers', 0), 1)
+        loader.persistent_workers = loader.num_workers > 0
+        _shrink_dataset(loader.dataset, BATCH * ITERATIONS)
+    if cfg.get('train_cfg'):
+        if cfg.train_cfg.get('by_epoch') is False or 'max_iters' in cfg.train_cfg:
+            cfg.train_cfg.max_iters = EPOCHS * ITERATIONS
+            cfg.train_cfg.val_interval = EPOCHS * ITERATIONS
+        else:
+            cfg.train_cfg.max_epochs = EPOCHS
+            cfg.train_cfg.val_interval = EPOCHS
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        for key in ('warmup', 'begin', 'end'):
+            if key in scheduler:
+                scheduler[key] = min(scheduler[key], EPOCHS if key == 'end' else 1)
+    for hook in cfg.get('custom_hooks', []):
+        if 'interval' in hook:
+            hook.interval = 1
+    hooks = cfg.get('default_hooks', {})
+    if hooks.get('logger'):
+        hooks.logger.interval = 1
+    if hooks.get('checkpoint'):
+        hooks.checkpoint.interval = 1
