@@ -73,7 +73,9 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
         torch.distributed.init_process_group('gloo')
     # MMEngine would pass a GPU index.
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
-    cfg.model_wrapper_cfg = wrapper | dict(cfg.get('model_wrapper_cfg') or {}) | {'device_ids': None}
+    cfg.model_wrapper_cfg = (
+        wrapper | dict(cfg.get('model_wrapper_cfg') or {}) | {'device_ids': None}
+    )
     if cfg.pop('sync_bn', None):
         print_log('Synchronised batch norm needs a GPU: plain batch norm on CPU.', 'current', 30)
 
@@ -89,3 +91,18 @@ def enable_amp(cfg: Config) -> None:
         wrapper.dtype = dtype
     else:
         wrapper.type, wrapper.dtype = 'AmpOptimWrapper', dtype
+
+
+def fit_loaders(cfg: Config) -> None:
+    """Fits data loaders to the machine: no more workers than cores, pinned memory with a GPU."""
+    cores = os.cpu_count() or 1
+    share = max(cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if not isinstance(loader, dict):
+            continue
+        if loader.get('num_workers', 0) > share:
+            print_log(f'{name}: {share} workers instead of {loader.num_workers}', 'current')
+            loader.num_workers = share
+        if loader.get('pin_memory') and get_device() == 'cpu':
+            loader.pin_memory = False

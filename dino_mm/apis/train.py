@@ -9,7 +9,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .launch import LAUNCHERS, enable_amp, prepare_launch
+from .launch import LAUNCHERS, enable_amp, fit_loaders, prepare_launch
 from .trial import shrink
 
 
@@ -87,4 +87,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = build_config(args)
     prepare_launch(cfg, args.launcher)
+    fit_loaders(cfg)
     build_runner(cfg).train()

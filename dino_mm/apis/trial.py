@@ -44,11 +44,7 @@ def shrink(cfg: Config) -> None:
         for key in ('warmup', 'begin', 'end'):
             if key in scheduler:
                 scheduler[key] = min(scheduler[key], EPOCHS if key == 'end' else 1)
-    for hook in cfg.get('custom_hooks', []):
-        if 'interval' in hook:
+    hooks = [*cfg.get('custom_hooks', []), *cfg.get('default_hooks', {}).values()]
+    for hook in hooks:
+        if hook and 'interval' in hook:
             hook.interval = 1
-    hooks = cfg.get('default_hooks', {})
-    if hooks.get('logger'):
-        hooks.logger.interval = 1
-    if hooks.get('checkpoint'):
-        hooks.checkpoint.interval = 1

@@ -16,6 +16,8 @@ class UnlabelledImageFolder(BaseDataset):
 
     Args:
         data_root (str): The folder.
+        ann_file (str): Text file with one path per line, relative to ``data_root``, instead of
+            all images. What follows the path after white space, such as a label, is not read.
         extensions (Sequence[str]): File name endings that count, in lower case.
         pipeline (list): Transforms.
 
@@ -26,12 +28,13 @@ class UnlabelledImageFolder(BaseDataset):
     def __init__(
         self,
         data_root: str,
+        ann_file: str = '',
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
         pipeline: list | tuple = (),
         **kwargs,
     ) -> None:
         self.extensions = tuple(extensions)
-        super().__init__(data_root=data_root, pipeline=list(pipeline), **kwargs)
+        super().__init__(data_root=data_root, ann_file=ann_file, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         if not os.path.isdir(self.data_root):
@@ -39,6 +42,26 @@ class UnlabelledImageFolder(BaseDataset):
                 f'image folder {self.data_root!r} does not exist: set data_root in the config or '
                 'by --cfg-options train_dataloader.dataset.data_root=FOLDER'
             )
+        paths = self._listed() if self.ann_file else self._found()
+        if not paths:
+            raise FileNotFoundError(
+                f'no image in {self.ann_file or self.data_root!r}: looked for '
+                f'{", ".join(self.extensions)}'
+            )
+        return [dict(img_path=path) for path in paths]
+
+    def _listed(self) -> list[str]:
+        with open(self.ann_file) as file:
+            lines = (line.strip() for line in file)
+            # A path may hold blanks: only what follows the file name ending is cut off.
+            return [os.path.join(self.data_root, self._path_of(line)) for line in lines if line]
+
+    def _path_of(self, line: str) -> str:
+        if line.lower().endswith(self.extensions):
+            return line
+        return line.rsplit(maxsplit=1)[0]
+
+    def _found(self) -> list[str]:
         paths = []
         for folder, subfolders, files in os.walk(self.data_root, followlinks=True):
             subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
@@ -47,8 +70,4 @@ class UnlabelledImageFolder(BaseDataset):
                 for name in sorted(files)
                 if name.lower().endswith(self.extensions) and not name.startswith('.')
             ]
-        if not paths:
-            raise FileNotFoundError(
-                f'no image below {self.data_root!r}: looked for {", ".join(self.extensions)}'
-            )
-        return [dict(img_path=path) for path in paths]
+        return paths

@@ -1,0 +1,4 @@
+from .attention import class_token_attention, draw_attention
+from .curves import draw_curves
+
+__all__ = ['class_token_attention', 'draw_attention', 'draw_curves']

@@ -31,7 +31,13 @@ class WarmupCosineLR(_ParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(
-        cls, *args, warmup: float = 0, end: float, epoch_length: int, by_epoch: bool = True, **kwargs
+        cls,
+        *args,
+        warmup: float = 0,
+        end: float,
+        epoch_length: int,
+        by_epoch: bool = True,
+        **kwargs,
     ) -> 'WarmupCosineLR':
         """Built by the Runner for ``convert_to_iter_based=True``: epochs become iterations."""
         warmup, end = int(warmup * epoch_length), int(end * epoch_length)

@@ -1,0 +1,53 @@
+"""Command line of testing: configs with a test loop."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+from .launch import LAUNCHERS, fit_loaders, prepare_launch
+from .train import build_runner
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Test a checkpoint by a config.')
+    parser.add_argument('config', help='config file with test_dataloader or val_dataloader')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='folder of the log')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """The config of a command line; one without a test loop is tested by its validation loop.
+
+    Raises:
+        FileNotFoundError: No such checkpoint.
+        ValueError: The config evaluates nothing.
+    """
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    if not os.path.isfile(args.checkpoint):
+        raise FileNotFoundError(f'{args.checkpoint}: no such checkpoint')
+    cfg.load_from = args.checkpoint
+    if cfg.get('test_dataloader') is None:
+        if cfg.get('val_dataloader') is None:
+            raise ValueError(f'{args.config} has neither test_dataloader nor val_dataloader')
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        cfg.test_cfg = dict()
+    return cfg
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    args = parse_args(arguments)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = build_config(args)
+    prepare_launch(cfg, args.launcher)
+    fit_loaders(cfg)
+    return build_runner(cfg).test()

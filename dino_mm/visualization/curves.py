@@ -1,0 +1,56 @@
+"""Picture of a training run."""
+
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use('Agg')  # no display on clusters
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Running mean over the last ``window`` values, fewer at the start: (N,) -> (N,)."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(end - window, 0)
+    return (sums[end] - sums[start]) / (end - start)
+
+
+def draw_curves(
+    path: str,
+    loss: np.ndarray,
+    entropy: np.ndarray,
+    max_entropy: float,
+    accuracy: Sequence[tuple[int, float]],
+    baselines: dict[str, float],
+) -> None:
+    """Draws loss, teacher entropy and k-NN accuracy over iterations.
+
+    Args:
+        path (str): Picture file.
+        loss (np.ndarray): (N,) loss per iteration in nats.
+        entropy (np.ndarray): (N,) teacher entropy per iteration in nats.
+        max_entropy (float): ln K, the entropy of a collapsed, uniform teacher.
+        accuracy (Sequence[tuple]): ``(iteration, percent)`` of each evaluation; may be empty.
+        baselines (dict): Name and percent of horizontal lines beside them.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout='constrained')
+    window = max(len(loss) // 50, 1)
+    for axis, values, title in ((axes[0], loss, 'loss'), (axes[1], entropy, 'teacher entropy')):
+        axis.plot(values, alpha=0.25, color='C0')
+        axis.plot(smooth(values, window), color='C0')
+        axis.set(title=f'{title} (nats)', xlabel='iteration')
+    axes[1].axhline(max_entropy, color='C3', linestyle='--', label='ln K: collapsed to uniform')
+    axes[1].axhline(0, color='C3', linestyle=':', label='0: collapsed to one prototype')
+    axes[1].legend()
+    axes[2].set(title='k-NN accuracy (percent)', xlabel='iteration')
+    if accuracy:
+        axes[2].plot(*zip(*accuracy, strict=True), marker='o')
+    for index, (name, value) in enumerate(baselines.items()):
+        axes[2].axhline(value, color=f'C{index + 1}', linestyle='--', label=name)
+    if baselines:
+        axes[2].legend()
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
