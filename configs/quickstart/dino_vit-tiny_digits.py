@@ -1,54 +1,36 @@
-"""Quickstart on embedded data."""
+"""Quickstart: DINO on embedded handwritten digits, without a download.
 
-_base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
+Command: python tools/train.py configs/quickstart/dino_vit-tiny_digits.py
+Cost: about 5 minutes on 2 cores.
+"""
 
-max_epochs = 20
+_base_ = [
+    '../_base_/models/dino_vit-s16.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/dino_adamw_100e.py',
+]
+
 model = dict(
-    type='DINO',
     backbone=dict(
-        type='VisionTransformer',
-        arch=dict(embed_dims=96, num_layers=6, num_heads=3),
+        arch=dict(embed_dims=96, num_layers=4, num_heads=3),
         img_size=32,
         patch_size=4,
+        drop_path_rate=0.0,
+        # The published initialisation is made for widths of 384 and more.
         weight_init='xavier',
         pos_embed_std=0.5,
     ),
-    neck=dict(type='ClassToken'),
-    head=dict(type='DINOHead', in_dim=96, out_dim=512, hidden_dim=256, bottleneck_dim=64),
-    loss=dict(
-        type='DINOLoss',
-        teacher_temp=0.02,
-        warmup_teacher_temp=0.02,
-        warmup_teacher_temp_epochs=0,
-    ),
+    head=dict(in_dim=96, out_dim=512, hidden_dim=256, bottleneck_dim=64),
+    loss=dict(warmup_teacher_temp=0.02, teacher_temp=0.02),
 )
-optim_wrapper = dict(
-    type='DINOOptimWrapper',
-    constructor='DINOOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-3),
-    clip_grad=3.0,
-)
-auto_scale_lr = dict(enable=True, base_batch_size=256)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-9, end=2, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        begin=2,
-        end=max_epochs,
-        eta_min=1e-6,
-        convert_to_iter_based=True,
-    ),
-]
-train_cfg = dict(type='ResumableTrainLoop', max_epochs=max_epochs, val_interval=5)
-custom_hooks = [
-    dict(type='SetEpochHook'),
-    dict(type='WeightDecayHook', start=0.04, end=0.4),
-    dict(type='FreezeLastLayerHook', epochs=1),
-    dict(type='EMAHook', momentum=0.99),
-    dict(type='MonitorHook', interval=20),
-    dict(type='InterruptHook'),
-]
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = dict(warmup=2)
+train_cfg = dict(max_epochs=20, val_interval=4)
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=5, save_best='knn/k20_top1')
+    ema=dict(momentum=0.99),
+    logger=dict(interval=20),
+    monitor=dict(interval=20),
+    checkpoint=dict(interval=4),
+    report=dict(raw_pixels=True),
 )
 randomness = dict(seed=0)

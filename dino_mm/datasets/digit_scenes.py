@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 #: Raised whenever rendering changes, so that stale caches are not read.
-VERSION = 1
+VERSION = 2
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
@@ -71,22 +71,22 @@ def _resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: a gradient between two colours with cloudy noise."""
-    first, second = rng.uniform(0, 1, (2, 3))
+    """(H, W, 3) in [0, 1]: a gradient between two darker colours with cloudy noise."""
+    first, second = rng.uniform(0, 0.6, (2, 3))
     angle = rng.uniform(0, 2 * np.pi)
     ys, xs = np.mgrid[0:size, 0:size] / max(size - 1, 1) - 0.5
     ramp = np.clip(0.5 + np.cos(angle) * xs + np.sin(angle) * ys, 0, 1)[..., None]
     clouds = [_resize(rng.normal(0, 1, (5, 5)), size, size) for _ in range(3)]
-    amplitude = rng.uniform(0.0, 0.12)
+    amplitude = rng.uniform(0.0, 0.1)
     return np.clip(first + (second - first) * ramp + amplitude * np.stack(clouds, -1), 0, 1)
 
 
-def _contrasting_colour(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
-    """A random colour at least 0.3 away in luminance from the mean background."""
+def _ink_colour(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
+    """A random colour that is lighter than the mean background, by 0.25 in luminance or more."""
     weights = np.array([0.299, 0.587, 0.114])
     while True:
-        colour = rng.uniform(0, 1, 3)
-        if abs((colour - background.mean((0, 1))) @ weights) >= 0.3:
+        colour = rng.uniform(0.5, 1, 3)
+        if (colour - background.mean((0, 1))) @ weights >= 0.25:
             return colour
 
 
@@ -112,7 +112,7 @@ def _place_sprites(
         sprites.append(
             _Sprite(
                 ink,
-                _contrasting_colour(rng, background),
+                _ink_colour(rng, background),
                 int(label),
                 places[int(np.argmax(gaps))],
                 velocity,

@@ -1,5 +1,6 @@
 """Self-distillation with no labels."""
 
+import inspect
 from itertools import groupby
 
 import torch
@@ -7,6 +8,17 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor
 
 from dino_mm.registry import MODELS
+
+
+def build_part(key: str, cfg: dict) -> BaseModule:
+    """Builds one part of the model; an unknown config key is named with the ones there are."""
+    try:
+        return MODELS.build(cfg)
+    except TypeError as error:
+        if 'unexpected keyword argument' not in str(error):
+            raise
+        accepted = ', '.join(inspect.signature(MODELS.get(cfg['type'])).parameters)
+        raise TypeError(f'model.{key}: {error}. {cfg["type"]} takes: {accepted}') from error
 
 
 class DINONetwork(BaseModule):
@@ -21,9 +33,9 @@ class DINONetwork(BaseModule):
 
     def __init__(self, backbone: dict, neck: dict, head: dict) -> None:
         super().__init__()
-        self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck)
-        self.head = MODELS.build(head)
+        self.backbone = build_part('backbone', backbone)
+        self.neck = build_part('neck', neck)
+        self.head = build_part('head', head)
 
     def embed(self, crops: list[Tensor]) -> Tensor:
         """Backbone features of all crops, crop by crop: (sum of batches, C)."""
@@ -71,7 +83,7 @@ class DINO(BaseModel):
         still = {'drop_path_rate': 0.0} if 'drop_path_rate' in backbone else {}
         self.student = DINONetwork(backbone, neck, head)
         self.teacher = DINONetwork(dict(backbone, **still), neck, head)
-        self.criterion = MODELS.build(dict(loss, out_dim=self.student.head.out_dim))
+        self.criterion = build_part('loss', dict(loss, out_dim=self.student.head.out_dim))
         self.teacher.requires_grad_(False)
         self.copy_student_to_teacher()
 

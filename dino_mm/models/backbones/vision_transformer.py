@@ -101,22 +101,41 @@ class Mlp(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
+class LayerScale(nn.Module):
+    """A learned scale per channel (https://arxiv.org/abs/2103.17239)."""
+
+    def __init__(self, embed_dims: int, init_value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((embed_dims,), float(init_value)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
 class Block(nn.Module):
     """Pre-norm transformer block on packed tokens (T, C)."""
 
     def __init__(
-        self, embed_dims: int, num_heads: int, mlp_ratio: float, qkv_bias: bool, drop_path: float
+        self,
+        embed_dims: int,
+        num_heads: int,
+        mlp_ratio: float,
+        qkv_bias: bool,
+        drop_path: float,
+        layer_scale: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.attn = Attention(embed_dims, num_heads, qkv_bias)
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio))
+        self.ls1 = LayerScale(embed_dims, layer_scale) if layer_scale else nn.Identity()
+        self.ls2 = LayerScale(embed_dims, layer_scale) if layer_scale else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, shapes: Shapes) -> Tensor:
-        x = x + self.drop_path(self.attn(self.norm1(x), shapes), shapes)
-        return x + self.drop_path(self.mlp(self.norm2(x)), shapes)
+        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), shapes)), shapes)
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))), shapes)
 
 
 def interpolate_pos_embed(
@@ -130,7 +149,8 @@ def interpolate_pos_embed(
         target (tuple): The wanted grid (h', w').
         mode (str): ``'reference'`` passes the published scale factors ``(h' + 0.1) / h``, which
             shift the sampling points a little (``interpolate_pos_encoding`` of the reference);
-            ``'exact'`` asks for the size.
+            ``'exact'`` asks for the size; ``'antialias'`` as well, and smooths where it shrinks
+            (DINOv2 with registers, timm).
 
     Returns:
         Tensor: (1, h'*w', C).
@@ -141,10 +161,12 @@ def interpolate_pos_embed(
     if mode == 'reference':
         scale = tuple((t + 0.1) / s for t, s in zip(target, source, strict=True))
         grid = F.interpolate(grid, scale_factor=scale, mode='bicubic')
-    elif mode == 'exact':
-        grid = F.interpolate(grid, size=target, mode='bicubic')
+    elif mode in ('exact', 'antialias'):
+        grid = F.interpolate(grid, size=target, mode='bicubic', antialias=mode == 'antialias')
     else:
-        raise ValueError(f"interpolate_mode must be 'reference' or 'exact', got {mode!r}")
+        raise ValueError(
+            f"interpolate_mode must be 'reference', 'exact' or 'antialias', got {mode!r}"
+        )
     return grid.flatten(2).transpose(1, 2)
 
 
@@ -153,9 +175,9 @@ class VisionTransformer(BaseModule):
     """Vision transformer of DINO (https://arxiv.org/abs/2104.14294, ``vision_transformer.py``).
 
     One class for pretraining and every downstream task. Parameters carry the published names, so
-    the published DINO files and timm's plain ViTs load strictly. Images of several sizes pass
-    together as a list: layers that work token by token see one packed sequence, attention runs
-    per size.
+    the published DINO and DINOv2 files and timm's plain ViTs load strictly. Images of several
+    sizes pass together as a list: layers that work token by token see one packed sequence,
+    attention runs per size.
 
     Args:
         arch (str | dict): ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or a dict with
@@ -169,7 +191,8 @@ class VisionTransformer(BaseModule):
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
         out_type (str): What :meth:`forward` returns of each chosen layer: ``'cls_token'`` (B, C),
             ``'patch_tokens'`` (B, N, C), ``'avg_featmap'`` (B, C) mean patch token,
-            ``'featmap'`` (B, C, h, w), or ``'raw'`` (B, 1 + N, C).
+            ``'featmap'`` (B, C, h, w), or ``'raw'`` (B, 1 + R + N, C), R registers after the class
+            token.
         out_indices (Sequence[int]): Layers to return; negative ones count from the end. Each is
             normalised by the final norm, as the reference does.
         interpolate_mode (str): See :func:`interpolate_pos_embed`.
@@ -177,6 +200,10 @@ class VisionTransformer(BaseModule):
         weight_init (str): ``'trunc_normal'`` (std 0.02, published) or ``'xavier'``, which suits
             widths far below 384.
         pos_embed_std (float): Standard deviation of the initial position embedding.
+        layer_scale (float): Initial value of a learned scale per channel at the end of each
+            branch (DINOv2); 0 for none.
+        num_registers (int): Learned tokens beside the class token (DINOv2 with registers,
+            https://arxiv.org/abs/2309.16588); they carry no position and are no patch tokens.
 
     Example:
         >>> model = VisionTransformer('tiny', out_type='featmap', out_indices=(5, 11))
@@ -209,6 +236,8 @@ class VisionTransformer(BaseModule):
         with_cp: bool = False,
         weight_init: str = 'trunc_normal',
         pos_embed_std: float = 0.02,
+        layer_scale: float = 0.0,
+        num_registers: int = 0,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -219,6 +248,8 @@ class VisionTransformer(BaseModule):
         self.patch_size, self.out_type = patch_size, out_type
         self.out_indices = [self._layer_index(i) for i in out_indices]
         self.interpolate_mode, self.with_cp = interpolate_mode, with_cp
+        #: Tokens before the first patch token: class token and registers.
+        self.num_prefix_tokens = 1 + num_registers
 
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.grid = (height // patch_size, width // patch_size)
@@ -227,9 +258,12 @@ class VisionTransformer(BaseModule):
         self.pos_embed = nn.Parameter(
             torch.zeros(1, 1 + self.grid[0] * self.grid[1], self.embed_dims)
         )
+        if num_registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims))
         rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
         self.blocks = nn.ModuleList(
-            Block(self.embed_dims, arch['num_heads'], mlp_ratio, qkv_bias, rate) for rate in rates
+            Block(self.embed_dims, arch['num_heads'], mlp_ratio, qkv_bias, rate, layer_scale)
+            for rate in rates
         )
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
         self._initialise(weight_init, pos_embed_std)
@@ -254,6 +288,8 @@ class VisionTransformer(BaseModule):
         # would overwrite weights loaded before it. The patch projection keeps PyTorch's default.
         nn.init.trunc_normal_(self.pos_embed, std=pos_embed_std)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if self.num_prefix_tokens > 1:
+            nn.init.normal_(self.register_tokens, std=1e-6)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 if weight_init == 'xavier':
@@ -266,7 +302,7 @@ class VisionTransformer(BaseModule):
                     nn.init.zeros_(module.bias)
 
     def prepare_tokens(self, x: Tensor) -> Tensor:
-        """Class token and patch tokens with positions: (B, C, H, W) -> (B, 1 + h*w, C')."""
+        """Tokens with positions: (B, C, H, W) -> (B, 1 + R + h*w, C'), R registers."""
         if min(x.shape[-2:]) < self.patch_size:
             raise ValueError(
                 f'image of {tuple(x.shape[-2:])} is below one patch ({self.patch_size})'
@@ -275,8 +311,10 @@ class VisionTransformer(BaseModule):
         grid = tuple(x.shape[-2:])
         x = x.flatten(2).transpose(1, 2)  # (B, h*w, C)
         pos = interpolate_pos_embed(self.pos_embed[:, 1:], self.grid, grid, self.interpolate_mode)
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(x.shape[0], -1, -1)
-        return torch.cat([cls, x + pos], dim=1)
+        prefix = self.cls_token + self.pos_embed[:, :1]
+        if self.num_prefix_tokens > 1:
+            prefix = torch.cat([prefix, self.register_tokens], dim=1)
+        return torch.cat([prefix.expand(x.shape[0], -1, -1), x + pos], dim=1)
 
     def _pack(self, images: list[Tensor]) -> tuple[Tensor, Shapes]:
         tokens = [self.prepare_tokens(image) for image in images]
@@ -322,7 +360,7 @@ class VisionTransformer(BaseModule):
             return tokens
         if self.out_type == 'cls_token':
             return tokens[:, 0]
-        patches = tokens[:, 1:]
+        patches = tokens[:, self.num_prefix_tokens :]
         if self.out_type == 'patch_tokens':
             return patches
         if self.out_type == 'avg_featmap':
@@ -330,13 +368,13 @@ class VisionTransformer(BaseModule):
         return patches.transpose(1, 2).reshape(tokens.shape[0], -1, *grid).contiguous()
 
     def get_intermediate_layers(self, x: Tensor, n: int = 1) -> list[Tensor]:
-        """Tokens of the last ``n`` layers, each normalised: a list of (B, 1 + N, C)."""
+        """Tokens of the last ``n`` layers, each normalised: a list of (B, 1 + R + N, C)."""
         wanted = range(self.num_layers - n, self.num_layers)
         layers, [(batch, tokens)] = self._run_blocks([x], wanted)
         return [layer.view(batch, tokens, -1) for layer in layers]
 
     def get_attention(self, x: Tensor, layer: int = -1) -> Tensor:
-        """Attention probabilities of one layer: (B, C, H, W) -> (B, heads, 1 + N, 1 + N)."""
+        """Attention probabilities of one layer: (B, C, H, W) -> (B, heads, T, T), T = 1 + R + N."""
         layer = self._layer_index(layer)
         x, shapes = self._pack([x])
         for block in self.blocks[:layer]:

@@ -1,0 +1,153 @@
+"""The command lines, as a person runs them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from dino_mm.apis import launch, train
+from dino_mm.apis import test as test_api
+
+from ..conftest import TOOLS
+
+ROOT = TOOLS.parent
+QUICKSTART = str(ROOT / 'configs/quickstart/dino_vit-tiny_digits.py')
+
+
+def digits(cache: Path) -> list[str]:
+    """Options that shrink the quickstart to seconds."""
+    options = [f'train_dataloader.dataset.data_root={cache}']
+    for part in ('bank', 'queries'):
+        options.append(f'val_dataloader.dataset.{part}.data_root={cache}')
+        options.append(f'val_dataloader.dataset.{part}.scenes_per_digit=1')
+    return [*options, 'train_dataloader.dataset.scenes_per_digit=1']
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp('digits')
+
+
+def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, **kwargs)
+
+
+def test_quickstart_on_two_processes(cache, tmp_path) -> None:
+    """tools/dist_train.sh on CPU, shrunk by --trial: trains, evaluates and reports."""
+    command = ['bash', 'tools/dist_train.sh', QUICKSTART, '2', '--trial']
+    command += ['--work-dir', str(tmp_path), '--cfg-options', *digits(cache)]
+    environment = os.environ | dict(PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    done = run(command, env=environment | dict(PORT='29612'))
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log[-3000:]
+    for text in ('raw pixels', 'untrained backbone', 'gain over', 'attention.png', 'eta:'):
+        assert text in log, text
+    names = {'backbone.pth', 'curves.png', 'attention.png', 'epoch_2.pth'}
+    assert names <= {path.name for path in tmp_path.iterdir()}
+    backbone = torch.load(tmp_path / 'backbone.pth', weights_only=True)
+    state = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)['state_dict']
+    for name, value in backbone['state_dict'].items():
+        assert value.equal(state[f'teacher.backbone.{name}'])
+    # The two processes saw different halves and stayed in step: resume and test work from here.
+    metrics = test_api.main(
+        [QUICKSTART, str(tmp_path / 'epoch_2.pth'), '--work-dir', str(tmp_path / 'test')]
+        + ['--cfg-options', *digits(cache)]
+    )
+    assert 0 <= metrics['knn/k20_top1'] <= 100
+
+
+def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
+    config = tmp_path / 'toy.py'
+    config.write_text(
+        f"_base_ = ['{ROOT}/configs/dino_vit-s16_8xb64.py']\n"
+        'model = dict(backbone=dict(arch=dict(embed_dims=24, num_layers=2, num_heads=3)),\n'
+        '    head=dict(in_dim=24, out_dim=64, hidden_dim=16, bottleneck_dim=8))\n'
+        'train_dataloader = dict(batch_size=2, num_workers=2, dataset=dict(\n'
+        f"    data_root='{image_folder}'))\n"
+        'train_cfg = dict(max_epochs=400)\n'
+        'default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1000))\n'
+        'param_scheduler = dict(warmup=1)\n'
+    )
+    work = tmp_path / 'work'
+    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(work)]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if 'Epoch(train)' in line:
+            break
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: workers get it too
+    rest = process.stdout.read()
+    assert process.wait(60) == 128 + signal.SIGINT, rest
+    assert 'with --resume goes on' in rest and 'Traceback' not in rest
+    saved = next(work.glob('interrupted_iter_*.pth'))
+    done = int(saved.stem.split('_')[-1])
+    again = run([*command, '--resume', '--cfg-options', f'train_cfg.max_epochs={done // 6 + 2}'])
+    assert again.returncode == 0, again.stdout[-3000:]
+    assert f'{saved.name}' in again.stdout
+
+
+def test_options_reach_the_config(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(launch, 'bf16_on_cpu', lambda: True)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    arguments = [QUICKSTART, '--amp', '--auto-scale-lr', '--resume', '--cfg-options']
+    cfg = train.build_config(train.parse_args([*arguments, 'model.head.out_dim=77']))
+    assert cfg.optim_wrapper.dtype == 'bfloat16' and cfg.auto_scale_lr.enable
+    assert cfg.resume is True and cfg.load_from is None and cfg.model.head.out_dim == 77
+    assert cfg.work_dir == 'work_dirs/dino_vit-tiny_digits'
+
+
+def test_amp_without_bfloat16_stays_in_float32(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(launch, 'bf16_on_cpu', lambda: False)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    cfg = Config(dict(optim_wrapper=dict(type='DINOOptimWrapper')))
+    launch.enable_amp(cfg)
+    assert 'dtype' not in cfg.optim_wrapper
+
+
+def test_missing_files_are_named(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match='gone.pth'):
+        train.build_config(train.parse_args([QUICKSTART, '--resume', 'gone.pth']))
+    with pytest.raises(FileNotFoundError, match='gone.pth'):
+        test_api.build_config(test_api.parse_args([QUICKSTART, 'gone.pth']))
+    vanilla = str(ROOT / 'configs/dino_vit-s16_8xb64.py')
+    with pytest.raises(ValueError, match='neither test_dataloader nor val_dataloader'):
+        test_api.build_config(test_api.parse_args([vanilla, QUICKSTART]))
+
+
+def test_auto_scale_lr_needs_a_base(tmp_path) -> None:
+    config = tmp_path / 'plain.py'
+    config.write_text('model = dict()\n')
+    with pytest.raises(ValueError, match='base_batch_size'):
+        train.build_config(train.parse_args([str(config), '--auto-scale-lr']))
+
+
+def test_cpu_launch_replaces_what_needs_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    started = []
+    monkeypatch.setattr(torch.distributed, 'init_process_group', started.append)
+    cfg = Config(dict(sync_bn='torch'))
+    launch.prepare_launch(cfg, 'pytorch')
+    assert started == ['gloo'] and 'sync_bn' not in cfg
+    assert cfg.model_wrapper_cfg.device_ids is None and cfg.launcher == 'pytorch'
+
+
+def test_workers_and_pinning_fit_the_machine(monkeypatch) -> None:
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch.os, 'cpu_count', lambda: 8)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
+    cfg = Config(dict(train_dataloader=dict(num_workers=10, pin_memory=True)))
+    launch.fit_loaders(cfg)
+    assert cfg.train_dataloader == dict(num_workers=2, pin_memory=False)

@@ -1,0 +1,78 @@
+"""Interrupted and resumed runs end where uninterrupted ones do."""
+
+import os
+import signal
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+
+class Signal(Hook):
+    """Sends the process a signal as one iteration begins."""
+
+    def __init__(self, number: int, iteration: int) -> None:
+        self.number, self.iteration = number, iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    'number, iteration, when',
+    [
+        (signal.SIGINT, 0, 'during'),
+        (signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
+        (signal.SIGINT, 4, 'before'),
+        (signal.SIGTERM, 4, 'during'),
+    ],
+)
+def test_an_interrupted_run_loses_and_repeats_nothing(
+    make_runner, tmp_path, number, iteration, when
+) -> None:
+    whole = make_runner(work_dir=str(tmp_path / 'whole'))
+    whole.train()
+    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook')}
+    runner = make_runner(**interrupt)
+    # The lowest priority comes after the hook that is tested.
+    priority = 'LOWEST' if when == 'during' else 'NORMAL'
+    runner.register_hook(Signal(number, iteration), priority=priority)
+    before = signal.getsignal(number)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            runner.train()
+    finally:
+        signal.signal(number, before)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    assert stop.value.code == 128 + number
+    resumed = make_runner(resume=True, **interrupt)
+    seen = []
+    resumed.register_hook(Count(seen))
+    resumed.train()
+    assert seen == list(range(iteration + (when == 'during'), 6))
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+class Count(Hook):
+    def __init__(self, seen: list) -> None:
+        self.seen = seen
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.seen.append(runner.iter)
+
+
+def test_a_run_resumed_after_an_epoch_ends_equal(make_runner, tmp_path) -> None:
+    whole = make_runner(work_dir=str(tmp_path / 'whole'), **{'train_cfg.max_epochs': 3})
+    whole.train()
+    first = str(tmp_path / 'whole' / 'epoch_1.pth')
+    resumed = make_runner(resume=True, load_from=first, **{'train_cfg.max_epochs': 3})
+    resumed.train()
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_too_few_images_for_one_batch(make_runner) -> None:
+    with pytest.raises(ValueError, match='12 images over 1 processes.*batch_size=13'):
+        make_runner(**{'train_dataloader.batch_size': 13}).train()

@@ -1,0 +1,171 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dino_mm.models import VisionTransformer
+from dino_mm.models.backbones.vision_transformer import DropPath, attend, interpolate_pos_embed
+
+TOY = dict(arch=dict(embed_dims=24, num_layers=3, num_heads=3), img_size=32, patch_size=8)
+
+
+@pytest.fixture
+def vit() -> VisionTransformer:
+    torch.manual_seed(0)
+    return VisionTransformer(**TOY).eval()
+
+
+@pytest.mark.parametrize(
+    'arch, patch, count', [('tiny', 16, 5524416), ('small', 16, 21665664), ('base', 16, 85798656)]
+)
+def test_published_sizes_have_the_published_number_of_parameters(arch, patch, count) -> None:
+    model = VisionTransformer(arch, patch_size=patch)
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_published_initialisation() -> None:
+    torch.manual_seed(0)
+    model = VisionTransformer('small')
+    for name in ('blocks.0.attn.qkv.weight', 'blocks.11.mlp.fc2.weight', 'pos_embed'):
+        assert model.get_parameter(name).std().item() == pytest.approx(0.02, rel=0.02)
+    assert not model.blocks[3].attn.proj.bias.any()
+    bound = (3 * 16 * 16) ** -0.5  # PyTorch's default of the patch projection is kept
+    assert model.patch_embed.proj.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
+
+
+def test_loading_a_published_checkpoint_is_strict() -> None:
+    timm = pytest.importorskip('timm')
+    theirs = timm.create_model('vit_small_patch16_224', num_classes=0).eval()
+    ours = VisionTransformer('small').eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ours(image)[0], theirs.forward_features(image)[:, 0], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_crops_in_a_list_equal_crops_one_by_one(vit) -> None:
+    sizes = [(2, 32, 32), (3, 16, 16), (1, 24, 48)]
+    images = [torch.randn(b, 3, h, w) for b, h, w in sizes]
+    together = vit(images)
+    for packed, image in zip(together, images, strict=True):
+        torch.testing.assert_close(packed[0], vit(image)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_output_types(vit) -> None:
+    image = torch.randn(2, 3, 24, 48)
+    shapes = {}
+    for out_type in VisionTransformer.out_types:
+        vit.out_type = out_type
+        shapes[out_type] = tuple(vit(image)[0].shape)
+    assert shapes == dict(
+        cls_token=(2, 24),
+        patch_tokens=(2, 18, 24),
+        avg_featmap=(2, 24),
+        featmap=(2, 24, 3, 6),
+        raw=(2, 19, 24),
+    )
+    vit.out_type = 'featmap'
+    featmap = vit(image)[0]
+    tokens = vit.get_intermediate_layers(image)[0]
+    torch.testing.assert_close(featmap[:, :, 1, 2], tokens[:, 1 + 6 + 2])
+
+
+def test_every_returned_layer_is_normalised() -> None:
+    model = VisionTransformer(**TOY, out_indices=(0, -1), out_type='raw').eval()
+    image = torch.randn(1, 3, 32, 32)
+    first, last = model(image)
+    torch.testing.assert_close(last, model.get_intermediate_layers(image)[0])
+    torch.testing.assert_close(first.mean(-1), torch.zeros(1, 17), atol=1e-5, rtol=0)
+
+
+def test_attention_is_the_one_the_forward_pass_uses(vit) -> None:
+    image = torch.randn(2, 3, 16, 24)
+    seen = {}
+    block = vit.blocks[1]
+
+    def keep(module, args, output):
+        seen['x'], seen['out'] = args[0], output
+
+    handle = block.attn.register_forward_hook(keep)
+    vit(image)
+    handle.remove()
+    maps = vit.get_attention(image, layer=1)  # (B, heads, N, N)
+    assert maps.shape == (2, 3, 7, 7)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 3, 7))
+    value = block.attn.heads(seen['x'], [(2, 7)])[0][2]
+    mixed = (maps @ value).transpose(1, 2).reshape(-1, 24)
+    torch.testing.assert_close(block.attn.proj(mixed), seen['out'], rtol=1e-4, atol=1e-5)
+
+
+def test_explicit_attention_equals_the_fused_kernel() -> None:
+    q, k, v = (torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3))
+    torch.testing.assert_close(attend(q, k, v), F.scaled_dot_product_attention(q, k, v))
+    with torch.no_grad():
+        torch.testing.assert_close(attend(q, k, v), F.scaled_dot_product_attention(q, k, v))
+
+
+def test_activation_checkpointing_changes_no_gradient() -> None:
+    torch.manual_seed(0)
+    plain = VisionTransformer(**TOY)
+    saving = copy.deepcopy(plain)
+    saving.with_cp = True
+    images = [torch.randn(2, 3, 32, 32), torch.randn(2, 3, 16, 16)]
+    for model in (plain, saving):
+        sum(out[0].sum() for out in model(images)).backward()
+    for ours, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_stochastic_depth_drops_whole_images() -> None:
+    torch.manual_seed(0)
+    drop = DropPath(0.25)
+    out = drop(torch.ones(4000, 2), [(200, 10), (100, 20)])
+    values = torch.cat([out[:2000].view(200, 20), out[2000:].view(100, 40)[:, :20]])
+    assert (values == values[:, :1]).all()
+    assert sorted(set(values[:, 0].tolist())) == pytest.approx([0.0, 4 / 3])
+    assert (values[:, 0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.07)
+    assert drop.eval()(torch.ones(10, 2), [(1, 10)]).eq(1).all()
+
+
+def test_stochastic_depth_rises_linearly() -> None:
+    model = VisionTransformer(**TOY, drop_path_rate=0.1)
+    rates = [block.drop_path.drop_prob for block in model.blocks]
+    assert rates == pytest.approx([0.0, 0.05, 0.1])
+
+
+def test_both_forms_of_position_interpolation() -> None:
+    pos = torch.randn(1, 16, 8)
+    assert interpolate_pos_embed(pos, (4, 4), (4, 4)) is pos
+    reference = interpolate_pos_embed(pos, (4, 4), (3, 7))
+    exact = interpolate_pos_embed(pos, (4, 4), (3, 7), mode='exact')
+    assert reference.shape == exact.shape == (1, 21, 8)
+    assert not torch.allclose(reference, exact, atol=1e-3)
+    with pytest.raises(ValueError, match='interpolate_mode'):
+        interpolate_pos_embed(pos, (4, 4), (3, 7), mode='nearest')
+
+
+def test_any_number_of_channels() -> None:
+    assert VisionTransformer(**TOY, in_channels=5)(torch.randn(1, 5, 32, 32))[0].shape == (1, 24)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(arch='huge'), 'huge'),
+        (dict(arch=dict(embed_dims=8)), 'num_heads'),
+        (dict(out_type='tokens'), 'tokens'),
+        (dict(out_indices=(3,)), 'layer 3'),
+        (dict(weight_init='zeros'), 'zeros'),
+    ],
+)
+def test_wrong_options_are_named(change, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        VisionTransformer(**(TOY | change))
+
+
+def test_an_image_below_one_patch_is_refused(vit) -> None:
+    with pytest.raises(ValueError, match='below one patch'):
+        vit(torch.zeros(1, 3, 4, 32))
