@@ -12,10 +12,11 @@ _base_ = [
 
 model = dict(
     backbone=dict(
+        _delete_=True,
+        type='VisionTransformer',
         arch=dict(embed_dims=96, num_layers=4, num_heads=3),
         img_size=32,
         patch_size=4,
-        drop_path_rate=0.0,
         # The published initialisation is made for widths of 384 and more.
         weight_init='xavier',
         pos_embed_std=0.5,

@@ -66,7 +66,8 @@ def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
     config = tmp_path / 'toy.py'
     config.write_text(
         f"_base_ = ['{ROOT}/configs/dino_vit-s16_8xb64.py']\n"
-        'model = dict(backbone=dict(arch=dict(embed_dims=24, num_layers=2, num_heads=3)),\n'
+        'model = dict(backbone=dict(_delete_=True, type="VisionTransformer",\n'
+        '    arch=dict(embed_dims=24, num_layers=2, num_heads=3)),\n'
         '    head=dict(in_dim=24, out_dim=64, hidden_dim=16, bottleneck_dim=8))\n'
         'train_dataloader = dict(batch_size=2, num_workers=2, dataset=dict(\n'
         f"    data_root='{image_folder}'))\n"
