@@ -1,6 +1,6 @@
 """Self-supervised DINO for OpenMMLab. Importing it fills the ``dino_mm`` registries."""
 
-from . import datasets, engine, evaluation, models
+from . import checkpoint, datasets, engine, evaluation, models
 from .version import __version__
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models']
+__all__ = ['__version__', 'checkpoint', 'datasets', 'engine', 'evaluation', 'models']

@@ -8,6 +8,7 @@ Inside our configs (``default_scope = 'dino_mm'``) types are written bare and fo
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
+_CHECKPOINT = ['dino_mm.checkpoint']
 _ENGINE = ['dino_mm.engine']
 _DATASETS = ['dino_mm.datasets']
 _MODELS = ['dino_mm.models']
@@ -38,7 +39,7 @@ TRANSFORMS = _child('transform', 'TRANSFORMS', _DATASETS)
 FUNCTIONS = _child('function', 'FUNCTIONS', _DATASETS)
 MODELS = _child('model', 'MODELS', _MODELS)
 MODEL_WRAPPERS = _child('model wrapper', 'MODEL_WRAPPERS', _MODELS)
-WEIGHT_INITIALIZERS = _child('weight initializer', 'WEIGHT_INITIALIZERS', _MODELS)
+WEIGHT_INITIALIZERS = _child('weight initializer', 'WEIGHT_INITIALIZERS', _CHECKPOINT)
 METRICS = _child('metric', 'METRICS', _EVALUATION)
 EVALUATOR = _child('evaluator', 'EVALUATOR', _EVALUATION)
 TASK_UTILS = _child('task util', 'TASK_UTILS', _MODELS)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 #: Raised whenever rendering changes, so that stale caches are not read.
-VERSION = 2
+VERSION = 3
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
@@ -70,24 +70,25 @@ def _resize(array: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
+def _tint(rng: np.random.Generator) -> np.ndarray:
+    """A faint colour cast, one factor per channel: (3,)."""
+    return rng.uniform(0.85, 1.0, 3)
+
+
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: a gradient between two darker colours with cloudy noise."""
-    first, second = rng.uniform(0, 0.6, (2, 3))
+    """(H, W, 3) in [0, 1]: a tinted gradient between two darker greys with cloudy noise."""
+    first, second = rng.uniform(0, 0.5, 2)
     angle = rng.uniform(0, 2 * np.pi)
     ys, xs = np.mgrid[0:size, 0:size] / max(size - 1, 1) - 0.5
-    ramp = np.clip(0.5 + np.cos(angle) * xs + np.sin(angle) * ys, 0, 1)[..., None]
-    clouds = [_resize(rng.normal(0, 1, (5, 5)), size, size) for _ in range(3)]
-    amplitude = rng.uniform(0.0, 0.1)
-    return np.clip(first + (second - first) * ramp + amplitude * np.stack(clouds, -1), 0, 1)
+    ramp = np.clip(0.5 + np.cos(angle) * xs + np.sin(angle) * ys, 0, 1)
+    clouds = _resize(rng.normal(0, 1, (5, 5)), size, size)
+    grey = first + (second - first) * ramp + rng.uniform(0, 0.08) * clouds
+    return np.clip(grey[..., None] * _tint(rng), 0, 1)
 
 
 def _ink_colour(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
-    """A random colour that is lighter than the mean background, by 0.25 in luminance or more."""
-    weights = np.array([0.299, 0.587, 0.114])
-    while True:
-        colour = rng.uniform(0.5, 1, 3)
-        if (colour - background.mean((0, 1))) @ weights >= 0.25:
-            return colour
+    """A tinted grey that is lighter than the mean background by about 0.3 or more: (3,)."""
+    return rng.uniform(min(background.mean() + 0.3, 0.95), 1) * _tint(rng)
 
 
 def _place_sprites(

@@ -20,7 +20,8 @@ def class_token_attention(backbone: nn.Module, images: Tensor, layer: int = -1) 
 
     Source: ``visualize_attention.py`` of the reference.
     """
-    attention = backbone.get_attention(images, layer)[:, :, 0, 1:]  # (B, heads, N)
+    attention = backbone.get_attention(images, layer)
+    attention = attention[:, :, 0, backbone.num_prefix_tokens :]  # (B, heads, N)
     grid = [side // backbone.patch_size for side in images.shape[-2:]]
     return attention.unflatten(-1, grid)
 

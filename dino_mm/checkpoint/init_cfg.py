@@ -1,0 +1,41 @@
+"""A pretraining checkpoint as ``init_cfg`` of any backbone, in any OpenMMLab config."""
+
+from mmengine.model import update_init_info
+from torch import nn
+
+from dino_mm.registry import WEIGHT_INITIALIZERS
+
+from .loader import load_into
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class DINOCheckpoint:
+    """Initialises a backbone from a checkpoint of any layout; see :func:`load_into`.
+
+    In configs of other scopes, after ``custom_imports = dict(imports=['dino_mm'])``::
+
+        backbone=dict(
+            type='dino_mm.VisionTransformer',
+            init_cfg=dict(type='dino_mm.DINOCheckpoint', checkpoint='work_dirs/.../epoch_100.pth'),
+        )
+
+    Args:
+        checkpoint (str): File, address or published name.
+        network (str): ``'teacher'`` or ``'student'``.
+        strict (bool): Refuse checkpoints with keys too many or too few.
+    """
+
+    def __init__(self, checkpoint: str, network: str = 'teacher', strict: bool = True) -> None:
+        self.checkpoint, self.network, self.strict = checkpoint, network, strict
+
+    def __call__(self, module: nn.Module) -> None:
+        report = load_into(module, self.checkpoint, self.network, self.strict)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, f'Loaded from {self.checkpoint} ({self.network})')
+        # MMEngine and some backbones spare loaded weights only where the type is 'Pretrained':
+        # without this, parts with an initialisation of their own would overwrite them.
+        module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint)
+        loaded = set(report.matched)
+        for name, part in module.named_modules():
+            if name and hasattr(part, '_is_init'):
+                part._is_init = all(f'{name}.{key}' in loaded for key in part.state_dict())

@@ -1,0 +1,15 @@
+"""Writes the backbone of any checkpoint alone: export_backbone.py CHECKPOINT OUT [--help]."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from _preflight import check_imports
+
+check_imports()
+
+from dino_mm.apis.export import main  # noqa: E402
+
+if __name__ == '__main__':
+    main()
