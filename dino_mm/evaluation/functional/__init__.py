@@ -1,3 +1,38 @@
+from .attention_mask import attention_mask, head_jaccards
+from .copy_detection import (
+    copy_descriptor,
+    copy_detection_aps,
+    gem_pool,
+    learn_whitening,
+    whiten,
+)
+from .davis_jf import boundary_accuracy, object_scores, region_similarity, sequence_statistics
 from .knn import knn_accuracy
+from .label_propagation import labels_to_mask, propagate_labels
+from .retrieval import (
+    average_precision,
+    multi_scale_descriptor,
+    rank_similarities,
+    retrieval_scores,
+)
 
-__all__ = ['knn_accuracy']
+__all__ = [
+    'attention_mask',
+    'average_precision',
+    'boundary_accuracy',
+    'copy_descriptor',
+    'copy_detection_aps',
+    'gem_pool',
+    'head_jaccards',
+    'knn_accuracy',
+    'labels_to_mask',
+    'learn_whitening',
+    'multi_scale_descriptor',
+    'object_scores',
+    'propagate_labels',
+    'rank_similarities',
+    'region_similarity',
+    'retrieval_scores',
+    'sequence_statistics',
+    'whiten',
+]

@@ -1,3 +1,5 @@
 from .knn import KNNMetric
+from .retrieval import CopyDetectionMetric, RetrievalMetric
+from .video_segmentation import DAVISMetric
 
-__all__ = ['KNNMetric']
+__all__ = ['CopyDetectionMetric', 'DAVISMetric', 'KNNMetric', 'RetrievalMetric']

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dino_mm.apis import parity
+from dino_mm.apis import parity_trajectory as trajectory
 
 from ..conftest import DATA, TOOLS
 
@@ -16,8 +17,8 @@ TRAJECTORIES = ['trajectory_vit.npz', 'trajectory_vit_bn_free_last_layer.npz']
 
 @pytest.mark.parametrize('name', TRAJECTORIES)
 def test_trajectory_and_features_match_the_recording(name: str) -> None:
-    worst = parity.check_trajectory(str(DATA / name))
-    assert set(worst) == set(parity.TOLERANCES)
+    worst = trajectory.check_trajectory(str(DATA / name))
+    assert set(worst) == set(trajectory.TOLERANCES)
     assert parity.beyond_tolerance(worst) == [], parity.format_table(worst)
 
 
@@ -49,11 +50,11 @@ def test_nan_counts_as_beyond() -> None:
 @pytest.mark.parametrize('accumulation', [2, 4])
 def test_accumulated_batches_equal_the_whole_batch(accumulation: int) -> None:
     """Exact but for the centre, which moves with every forward pass: here it stands still."""
-    recording = parity.Recording(str(DATA / TRAJECTORIES[0]))
+    recording = trajectory.Recording(str(DATA / TRAJECTORIES[0]))
     still = dict(loss=dict(center_momentum=1.0))
-    whole = parity.run_trajectory(recording, **still)
-    parts = parity.run_trajectory(recording, accumulation=accumulation, **still)
-    ours, theirs = (parity.trajectory_hook(run).record for run in (parts, whole))
+    whole = trajectory.run_trajectory(recording, **still)
+    parts = trajectory.run_trajectory(recording, accumulation=accumulation, **still)
+    ours, theirs = (trajectory.trajectory_hook(run).record for run in (parts, whole))
     for key in ('lr', 'weight_decay', 'momentum', 'teacher_temp'):
         assert ours[key] == theirs[key]
     torch.testing.assert_close(
@@ -67,12 +68,12 @@ def test_accumulated_batches_equal_the_whole_batch(accumulation: int) -> None:
 
 
 def test_a_batch_that_does_not_split_is_refused() -> None:
-    recording = parity.Recording(str(DATA / TRAJECTORIES[0]))
+    recording = trajectory.Recording(str(DATA / TRAJECTORIES[0]))
     with pytest.raises(ValueError, match='batch of 4 does not split'):
-        parity.run_trajectory(recording, accumulation=3)
+        trajectory.run_trajectory(recording, accumulation=3)
 
 
 def test_a_file_that_is_no_trajectory_is_named(tmp_path) -> None:
     np.savez(tmp_path / 'other.npz', a=np.zeros(1))
     with pytest.raises(ValueError, match='other.npz is no trajectory'):
-        parity.Recording(str(tmp_path / 'other.npz'))
+        trajectory.Recording(str(tmp_path / 'other.npz'))

@@ -1,0 +1,158 @@
+"""The frozen backbone that an evaluation command looks at."""
+
+import argparse
+import hashlib
+import logging
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
+from torch import Tensor, nn
+
+from dino_mm.apis.checkpoint import load_backbone
+from dino_mm.apis.launch import LAUNCHERS, prepare_launch
+from dino_mm.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
+from dino_mm.models.necks import ClassToken, GlobalAveragePool
+from dino_mm.models.necks.pooling import last_output
+from dino_mm.registry import MODELS
+from dino_mm.visualization.attention import class_token_attention
+
+#: Published names (hubconf of the reference) of plain vision transformers.
+ARCHITECTURES = {
+    'dino_vits16': dict(type='VisionTransformer', arch='small', patch_size=16),
+    'dino_vits8': dict(type='VisionTransformer', arch='small', patch_size=8),
+    'dino_vitb16': dict(type='VisionTransformer', arch='base', patch_size=16),
+    'dino_vitb8': dict(type='VisionTransformer', arch='base', patch_size=8),
+}
+RANDOM = 'random'
+
+
+def base_parser(description: str, work_dir: str) -> argparse.ArgumentParser:
+    """A parser with the options that all evaluation commands share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('data_root', help='folder of the data set')
+    parser.add_argument(
+        '--checkpoint',
+        required=True,
+        help=f"checkpoint file, published name (dino_vits16), or '{RANDOM}': an untrained baseline",
+    )
+    parser.add_argument('--config', help='config whose model.backbone the checkpoint belongs to')
+    parser.add_argument('--arch', choices=ARCHITECTURES, help='published architecture instead')
+    parser.add_argument('--network', choices=('teacher', 'student'), default='teacher')
+    parser.add_argument('--seed', type=int, default=0, help='of an untrained baseline')
+    parser.add_argument('--work-dir', default=work_dir, help='folder of results and caches')
+    parser.add_argument('--num-workers', type=int, default=2, help='processes that read images')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='share the images')
+    return parser
+
+
+def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'FrozenBackbone':
+    """Starts the processes and loads the backbone that the arguments name.
+
+    Args:
+        args (argparse.Namespace): Of :func:`base_parser`.
+        std (tuple): Per channel, where the config does not say how images are normalised.
+
+    Raises:
+        ValueError: Contradictory or missing options.
+    """
+    if args.config and args.arch:
+        raise ValueError('give --config or --arch, not both')
+    prepare_launch(Config(), args.launcher)
+    if args.launcher != 'none' and not is_distributed():
+        init_dist(args.launcher)
+    backbone, normalisation = ARCHITECTURES.get(args.arch), {}
+    if args.config:
+        model = Config.fromfile(args.config).get('model') or {}
+        backbone = model.get('backbone')
+        if backbone is None:
+            raise ValueError(f'--config {args.config} has no model.backbone')
+        own = model.get('data_preprocessor') or {}
+        if own.get('type', 'MultiCropDataPreprocessor').endswith('MultiCropDataPreprocessor'):
+            normalisation = {key: own[key] for key in ('mean', 'std') if key in own}
+    if args.checkpoint == RANDOM:
+        if backbone is None:
+            raise ValueError(f'--checkpoint {RANDOM} needs --config or --arch: of what?')
+        torch.manual_seed(args.seed)
+        module = MODELS.build(backbone)
+        logging.disable(logging.INFO)  # MMEngine logs every tensor
+        module.init_weights()
+        logging.disable(logging.NOTSET)
+    else:
+        module = load_backbone(args.checkpoint, backbone, args.network)
+    source = dict(
+        checkpoint=args.checkpoint,
+        network=args.network,
+        config=args.config,
+        arch=args.arch,
+        backbone=dict(backbone or {}),
+    )
+    if args.checkpoint == RANDOM:
+        source |= dict(network=None, seed=args.seed)
+    return FrozenBackbone(module, dict(mean=IMAGENET_MEAN, std=std) | normalisation, source)
+
+
+class FrozenBackbone:
+    """A backbone in evaluation mode on the machine's device, fed with uint8 RGB images.
+
+    Args:
+        module (nn.Module): Our vision transformer, or for :meth:`descriptor` any backbone.
+        normalisation (dict): ``mean`` and ``std`` of :class:`MultiCropDataPreprocessor`.
+        source (dict): Where it came from, for the report, with its config as ``backbone``.
+    """
+
+    def __init__(self, module: nn.Module, normalisation: dict, source: dict) -> None:
+        self.device = torch.device(get_device())
+        self.module = module.to(self.device).requires_grad_(False)
+        self.module.eval()  # by itself: mmpretrain's backbones return None
+        preprocessor = dict(type='MultiCropDataPreprocessor', **normalisation)
+        self.preprocessor = MODELS.build(preprocessor).to(self.device)
+        digest = hashlib.sha256(repr((normalisation, source.get('backbone'))).encode())
+        for key, value in module.state_dict().items():
+            digest.update(key.encode())
+            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        self.fingerprint = digest.hexdigest()
+        self.source = source | dict(fingerprint=self.fingerprint[:12])
+
+    @property
+    def name(self) -> str:
+        """For the title of a table."""
+        return f'{self.source["arch"] or self.source["config"] or ""} {self.source["checkpoint"]}'
+
+    @property
+    def patch_size(self) -> int:
+        self._require('patch_size')
+        return self.module.patch_size
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) to float on the device."""
+        return self.preprocessor(dict(inputs=images))['inputs'].float()
+
+    def num_patches(self, images: Tensor) -> int:
+        height, width = images.shape[-2:]
+        return (height // self.patch_size) * (width // self.patch_size)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Normalised tokens of the last layer (B, 1 + N, C) of normalised images."""
+        self._require('get_intermediate_layers')
+        return self.module.get_intermediate_layers(images, n=1)[0]
+
+    def class_attention(self, images: Tensor) -> Tensor:
+        """Last-layer attention of the class token (B, heads, h, w) of uint8 images."""
+        self._require('get_attention')
+        return class_token_attention(self.module, self.normalise(images))
+
+    def descriptor(self, images: Tensor) -> Tensor:
+        """Class token, or without one the mean over positions: (B, C) of normalised images."""
+        if hasattr(self.module, 'get_intermediate_layers'):
+            return self.tokens(images)[:, 0]
+        out = last_output(self.module(images))
+        return (GlobalAveragePool() if out.ndim == 4 else ClassToken())(out)
+
+    def _require(self, name: str) -> None:
+        if not hasattr(self.module, name):
+            raise TypeError(
+                f'{type(self.module).__name__} has no {name}: this evaluation is made for vision '
+                'transformers, set model.backbone.type to VisionTransformer'
+            )

@@ -1,0 +1,74 @@
+"""The backbone that evaluation commands look at."""
+
+import pytest
+import torch
+
+from dino_mm.evaluation.protocols.backbone import FrozenBackbone, base_parser, start
+from dino_mm.evaluation.protocols.video_segmentation import STD
+from dino_mm.models import VisionTransformer
+
+TINY = dict(arch=dict(embed_dims=24, num_layers=2, num_heads=2), img_size=32, patch_size=8)
+
+
+def arguments(*options: str):
+    return base_parser('test', 'work').parse_args(['data', *options])
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'tiny.py'
+    path.write_text(f"model = dict(backbone=dict(type='VisionTransformer', **{TINY}))")
+    return str(path)
+
+
+def test_untrained_baselines_differ_by_their_seed(config) -> None:
+    options = ['--checkpoint', 'random', '--config', config]
+    first, again = start(arguments(*options)), start(arguments(*options))
+    other = start(arguments(*options, '--seed', '1'))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert first.source['seed'] == 0 and first.source['network'] is None
+    assert not first.module.training
+
+
+def test_weights_come_from_the_file(config, tmp_path) -> None:
+    model = VisionTransformer(**TINY).eval()
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    backbone = start(arguments('--checkpoint', str(tmp_path / 'weights.pth'), '--config', config))
+    images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
+    inputs = backbone.normalise(images)
+    with torch.no_grad():
+        assert torch.equal(backbone.descriptor(inputs).cpu(), model(inputs.cpu())[-1])
+        tokens = backbone.tokens(inputs)
+    assert tokens.shape == (2, 1 + backbone.num_patches(images), 24)
+    assert backbone.class_attention(images).shape == (2, 2, 4, 3)
+
+
+def test_normalisation_of_protocol_and_config(config, tmp_path) -> None:
+    white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
+    options = ['--checkpoint', 'random', '--config']
+    published = start(arguments(*options, config), STD).normalise(white)[0, :, 0, 0].cpu()
+    expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.228, 0.224, 0.225])
+    assert torch.allclose(published, expected)
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(mean=(0.5,) * 3, std=(0.5,) * 3))"
+    )
+    assert torch.allclose(
+        start(arguments(*options, str(own)), STD).normalise(white).cpu(), torch.ones(1, 3, 8, 8)
+    )
+
+
+def test_maps_are_averaged_and_have_no_tokens() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    backbone = FrozenBackbone(module, dict(mean=(0.0,) * 3, std=(1.0,) * 3), {})
+    images = torch.rand(2, 3, 5, 6, device=backbone.device)
+    assert torch.allclose(backbone.descriptor(images), module(images).mean(dim=(2, 3)))
+    with pytest.raises(TypeError, match='Sequential has no get_intermediate_layers'):
+        backbone.tokens(images)
+
+
+def test_configs_without_a_backbone(tmp_path) -> None:
+    path = tmp_path / 'empty.py'
+    path.write_text('model = dict()')
+    with pytest.raises(ValueError, match='empty.py has no model.backbone'):
+        start(arguments('--checkpoint', 'random', '--config', str(path)))

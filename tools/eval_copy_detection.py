@@ -1,0 +1,10 @@
+"""Copy detection on Copydays: python tools/eval_copy_detection.py DATA_ROOT --checkpoint FILE."""
+
+from _preflight import check_imports
+
+check_imports()
+
+from dino_mm.evaluation.protocols.copy_detection import main  # noqa: E402
+
+if __name__ == '__main__':
+    main()
