@@ -1,0 +1,14 @@
+"""Verifies a COCO file: python tools/dataset_converters/check_coco.py ANNOTATIONS IMAGES."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _preflight import check_imports
+
+check_imports()
+
+from dino_mm.datasets.converters.check import main  # noqa: E402
+
+if __name__ == '__main__':
+    main()
