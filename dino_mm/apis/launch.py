@@ -3,30 +3,14 @@
 import os
 import subprocess
 
-import torch
 import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
+from dino_mm.engine.optimizers.precision import best_amp_dtype
+
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-
-
-def bf16_on_cpu() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
-    try:
-        with open('/proc/cpuinfo') as file:
-            flags = file.read()
-    except OSError:  # not Linux
-        return False
-    return 'avx512_bf16' in flags or 'amx_bf16' in flags
-
-
-def best_amp_dtype() -> str | None:
-    """Autocast type for ``--amp``: bfloat16 where the hardware has it, else float16 on a GPU."""
-    if not get_device().startswith('cuda'):
-        return 'bfloat16' if bf16_on_cpu() else None
-    return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
 def _rank_from_slurm() -> None:

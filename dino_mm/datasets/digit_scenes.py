@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 #: Raised whenever rendering changes, so that stale caches are not read.
-VERSION = 3
+VERSION = 4
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
@@ -76,19 +76,18 @@ def _tint(rng: np.random.Generator) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(H, W, 3) in [0, 1]: a tinted gradient between two darker greys with cloudy noise."""
-    first, second = rng.uniform(0, 0.5, 2)
+    """(H, W, 3) in [0, 1]: a tinted darker grey with a slight gradient and cloudy noise."""
     angle = rng.uniform(0, 2 * np.pi)
     ys, xs = np.mgrid[0:size, 0:size] / max(size - 1, 1) - 0.5
-    ramp = np.clip(0.5 + np.cos(angle) * xs + np.sin(angle) * ys, 0, 1)
-    clouds = _resize(rng.normal(0, 1, (5, 5)), size, size)
-    grey = first + (second - first) * ramp + rng.uniform(0, 0.08) * clouds
+    gradient = rng.uniform(0, 0.1) * (np.cos(angle) * xs + np.sin(angle) * ys)
+    clouds = rng.uniform(0, 0.05) * _resize(rng.normal(0, 1, (5, 5)), size, size)
+    grey = rng.uniform(0, 0.5) + gradient + clouds
     return np.clip(grey[..., None] * _tint(rng), 0, 1)
 
 
 def _ink_colour(rng: np.random.Generator, background: np.ndarray) -> np.ndarray:
-    """A tinted grey that is lighter than the mean background by about 0.3 or more: (3,)."""
-    return rng.uniform(min(background.mean() + 0.3, 0.95), 1) * _tint(rng)
+    """A tinted grey, lighter than the mean background by 0.3 to 0.6: (3,)."""
+    return np.clip((background.mean() + rng.uniform(0.3, 0.6)) * _tint(rng), 0, 1)
 
 
 def _place_sprites(
@@ -153,7 +152,7 @@ def render_scene(
         size (int): Edge of the square scene in pixels.
     """
     background = _background(rng, size)
-    scale = (0.5, 0.9) if len(images) == 1 else (0.25, 0.45)
+    scale = (0.7, 0.95) if len(images) == 1 else (0.25, 0.45)
     return _draw(background, _place_sprites(images, labels, rng, background, scale))
 
 

@@ -20,6 +20,9 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         mean (Sequence[float] | None): Per channel, for images scaled to [0, 1]. ``None`` passes
             already normalised float input through.
         std (Sequence[float] | None): Per channel.
+        per_image (bool): Bring each crop to mean 0 and standard deviation 1 by itself instead,
+            so that its brightness and contrast tell nothing. For small sets where these would be
+            an easier answer than content.
         non_blocking (bool): Overlap the copy with computation; needs pinned memory.
     """
 
@@ -27,12 +30,13 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         self,
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
+        per_image: bool = False,
         non_blocking: bool = True,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
         if (mean is None) != (std is None):
             raise ValueError('data_preprocessor: give both `mean` and `std`, or neither')
-        self.normalise = mean is not None
+        self.normalise, self.per_image = mean is not None, per_image
         if self.normalise:
             self.register_buffer('mean', 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
             self.register_buffer('std', 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -62,4 +66,8 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
                 f'images have {x.shape[-3]} channels but data_preprocessor.mean has '
                 f'{self.mean.shape[0]}'
             )
+        if self.per_image:
+            x = x.float() / 255
+            std, mean = torch.std_mean(x, dim=(-3, -2, -1), keepdim=True)
+            return (x - mean) / (std + 0.05)  # the constant spares empty crops their noise
         return (x.float() - self.mean) / self.std

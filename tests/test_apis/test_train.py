@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from dino_mm.apis import launch, train
 from dino_mm.apis import test as test_api
+from dino_mm.engine.optimizers import precision
 
 from ..conftest import TOOLS
 
@@ -101,8 +102,8 @@ def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
 
 
 def test_options_reach_the_config(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(launch, 'bf16_on_cpu', lambda: True)
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(precision, 'bf16_on_cpu', lambda: True)
+    monkeypatch.setattr(precision, 'get_device', lambda: 'cpu')
     arguments = [QUICKSTART, '--amp', '--auto-scale-lr', '--resume', '--cfg-options']
     cfg = train.build_config(train.parse_args([*arguments, 'model.head.out_dim=77']))
     assert cfg.optim_wrapper.dtype == 'bfloat16' and cfg.auto_scale_lr.enable
@@ -111,8 +112,8 @@ def test_options_reach_the_config(tmp_path, monkeypatch) -> None:
 
 
 def test_amp_without_bfloat16_stays_in_float32(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(launch, 'bf16_on_cpu', lambda: False)
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(precision, 'bf16_on_cpu', lambda: False)
+    monkeypatch.setattr(precision, 'get_device', lambda: 'cpu')
     cfg = Config(dict(optim_wrapper=dict(type='DINOOptimWrapper')))
     launch.enable_amp(cfg)
     assert 'dtype' not in cfg.optim_wrapper

@@ -30,8 +30,8 @@ def test_scenes_are_deterministic_and_varied() -> None:
         boxes.append(other.boxes[0])
         colours.append(other.image[other.instances == 0].mean(0))
     sizes = np.array(boxes)[:, 3] - np.array(boxes)[:, 1]
-    assert sizes.min() < 18 < 24 < sizes.max()
-    assert np.array(boxes)[:, :2].std(0).min() > 2
+    assert sizes.min() < 24 < 28 < sizes.max()
+    assert np.array(boxes)[:, :2].std(0).min() > 1.5
     assert np.array(colours).std(0).min() > 15
 
 

@@ -16,25 +16,30 @@ train_dataloader = dict(
         data_root=data_root,
         split='train',
         scene_size=scene_size,
-        scenes_per_digit=4,
         pipeline=[
             dict(type='LoadImage'),
             dict(
                 type='DINOMultiCrop',
                 global_size=32,
-                global_scale=(0.6, 1.0),
-                local_size=16,
-                local_scale=(0.2, 0.5),
-                num_local=4,
+                global_scale=(0.5, 1.0),
+                local_size=24,
+                local_scale=(0.25, 0.6),
+                num_local=2,
+                # A mirrored digit is another one, a blurred one of 32 pixels none, and colour
+                # would tell scenes apart more easily than shape.
                 flip_prob=0.0,
-                hue=0.1,
                 blur_prob=(0.0, 0.0, 0.0),
+                solarize_prob=(0.0, 0.0, 0.0),
+                saturation=0.0,
+                hue=0.0,
+                gray_prob=1.0,
             ),
         ],
     ),
 )
 eval_pipeline = [
     dict(type='LoadImage'),
+    dict(type='mmpretrain.torchvision/Grayscale', num_output_channels=3),
     dict(type='mmpretrain.PackInputs'),
 ]
 val_dataloader = dict(
@@ -49,7 +54,6 @@ val_dataloader = dict(
             data_root=data_root,
             split='train',
             scene_size=scene_size,
-            scenes_per_digit=4,
             pipeline=eval_pipeline,
         ),
         queries=dict(

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from dino_mm.registry import OPTIM_WRAPPERS
 
+from .precision import best_amp_dtype
+
 
 def clip_each_grad_(norms: Tensor, grads: list[Tensor], max_norm: float) -> None:
     r"""Clips each gradient to L2 norm ``max_norm`` on its own, without a host synchronisation.
@@ -35,7 +37,7 @@ class DINOOptimWrapper(OptimWrapper):
 
     Args:
         dtype (str | None): Autocast type of the forward pass: ``'bfloat16'``, ``'float16'`` (with
-            loss scaling) or ``None`` for float32.
+            loss scaling), ``None`` for float32, or ``'auto'`` for what the hardware is fast in.
         clip_grad (float | None): Largest L2 norm of each single gradient; ``None`` or 0 disables.
         kwargs: ``optimizer`` and ``accumulative_counts`` of
             :class:`mmengine.optim.OptimWrapper`.
@@ -45,8 +47,11 @@ class DINOOptimWrapper(OptimWrapper):
 
     def __init__(self, dtype: str | None = None, clip_grad: float | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
+        if dtype == 'auto':
+            dtype = best_amp_dtype()
         if dtype not in self.dtypes:
-            raise ValueError(f'optim_wrapper.dtype must be one of {list(self.dtypes)}: {dtype!r}')
+            known = ['auto', *self.dtypes]
+            raise ValueError(f'optim_wrapper.dtype must be one of {known}, got {dtype!r}')
         self.dtype = self.dtypes[dtype]
         self.max_norm = clip_grad
         self.device_type = get_device().split(':')[0]
