@@ -1,6 +1,7 @@
 """Command line of training: OpenMMLab's options."""
 
 import argparse
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,12 @@ def build_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """MMEngine's Runner, or the one that ``cfg.runner_type`` names."""
+    """MMEngine's Runner, or the one that ``cfg.runner_type`` names.
+
+    Where mmcv has no compiled operators, those of detection configs are answered by torchvision.
+    """
+    if cfg.get('default_scope') == 'mmdet':
+        importlib.import_module('dino_mm.ops')
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
