@@ -44,7 +44,7 @@ def draw_curves(
         axis.set(title=f'{title} (nats)', xlabel='iteration')
     axes[1].axhline(max_entropy, color='C3', linestyle='--', label='ln K: collapsed to uniform')
     axes[1].axhline(0, color='C3', linestyle=':', label='0: collapsed to one prototype')
-    axes[1].legend()
+    axes[1].legend(loc='center right')  # between the two lines
     axes[2].set(title='k-NN accuracy (percent)', xlabel='iteration')
     if accuracy:
         axes[2].plot(*zip(*accuracy, strict=True), marker='o')
