@@ -1,11 +1,14 @@
 from .constructor import DINOOptimWrapperConstructor, regularised_names
 from .lars import LARS
+from .layer_decay import LayerDecayOptimWrapperConstructor, layer_rates
 from .optim_wrapper import DINOOptimWrapper, clip_each_grad_
 
 __all__ = [
     'LARS',
     'DINOOptimWrapper',
     'DINOOptimWrapperConstructor',
+    'LayerDecayOptimWrapperConstructor',
     'clip_each_grad_',
+    'layer_rates',
     'regularised_names',
 ]

@@ -1,5 +1,6 @@
 """Optimiser step of DINO: autocast, per-parameter clipping, skipping of non-finite gradients."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import torch
@@ -32,8 +33,9 @@ def clip_each_grad_(norms: Tensor, grads: list[Tensor], max_norm: float) -> None
 class DINOOptimWrapper(OptimWrapper):
     """Optimiser wrapper with mixed precision on any device.
 
-    A step whose gradients are not all finite is skipped and counted; :meth:`pop_skipped` tells
-    how many were and names the first such tensor.
+    A step whose gradients are not all finite is skipped and counted; :meth:`pop_skipped` tells how
+    many were and names the first such value. With a fused optimiser all of this happens on the
+    device, so that the host never waits for it.
 
     Args:
         dtype (str | None): Autocast type of the forward pass: ``'bfloat16'``, ``'float16'`` (with
@@ -57,8 +59,8 @@ class DINOOptimWrapper(OptimWrapper):
         self.device_type = get_device().split(':')[0]
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
         self.grad_norm: Tensor | None = None  # of the last step, before clipping
-        self._skipped = 0
-        self._culprit = ''
+        self._loss: Tensor | None = None  # of the step to come
+        self._skipped: Tensor | None = None  # how often since last asked, and where
 
     @contextmanager
     def optim_context(self, model: nn.Module):
@@ -69,36 +71,56 @@ class DINOOptimWrapper(OptimWrapper):
             yield
 
     def backward(self, loss: Tensor, **kwargs) -> None:
+        detached = loss.detach().float()
+        self._loss = detached if self._loss is None else self._loss + detached
         super().backward(self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs) -> None:
         self.scaler.unscale_(self.optimizer)
         params = [p for group in self.optimizer.param_groups for p in group['params']]
         grads = [p.grad for p in params if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(grads))  # (P,)
-        self.grad_norm = norms.norm()
-        if not self.grad_norm.isfinite():
-            self._skipped += 1
-            self._culprit = self._name_of(grads[int((~norms.isfinite()).nonzero()[0])])
-        else:
-            if self.max_norm:
-                clip_each_grad_(norms, grads, self.max_norm)
+        norms = torch._foreach_norm(grads)
+        self.grad_norm = torch.stack(norms).norm()
+        finite = self.grad_norm.isfinite()
+        self._count_skipped(finite, params, norms)
+        if self.max_norm:
+            clip_each_grad_(torch.stack(norms), grads, self.max_norm)
+        # Fused optimisers read this flag on the device, and leave weights and moments as they are.
+        fused = all(group.get('fused') for group in self.optimizer.param_groups)
+        if fused:
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~finite).float()
+        if fused or finite:
             self.optimizer.step(**kwargs)
         self.scaler.update()
 
-    def _name_of(self, grad: Tensor) -> str:
-        for index, group in enumerate(self.optimizer.param_groups):
-            for i, param in enumerate(group['params']):
-                if param.grad is grad:
-                    # Groups of foreign constructors carry no names.
-                    return group['names'][i] if 'names' in group else f'group {index}, tensor {i}'
-        raise KeyError('gradient of no parameter')
+    def _count_skipped(self, finite: Tensor, params: list[Tensor], norms: Sequence[Tensor]) -> None:
+        norm_of, zero = iter(norms), torch.zeros_like(norms[0])
+        values = [self._loss] + [zero if p.grad is None else next(norm_of) for p in params]
+        self._loss = None
+        first = (~torch.stack(values).isfinite()).int().argmax()  # 0 is the loss
+        if self._skipped is None:
+            self._skipped = torch.zeros_like(first).repeat(2)
+        latest = torch.stack([self._skipped[0] + 1, first])
+        self._skipped = torch.where(finite, self._skipped, latest)
 
     def pop_skipped(self) -> tuple[int, str]:
-        """Steps skipped since the last call and the first non-finite gradient of the latest."""
-        result = (self._skipped, self._culprit)
-        self._skipped, self._culprit = 0, ''
-        return result
+        """Steps skipped since the last call, and what the first non-finite value of the latest was.
+
+        Halts the host until the device has caught up.
+        """
+        count, place = (0, 0) if self._skipped is None else self._skipped.tolist()
+        self._skipped = None
+        if not count:
+            return 0, ''
+        return count, 'the loss' if place == 0 else f'the gradient of {self._names()[place - 1]}'
+
+    def _names(self) -> list[str]:
+        names = []
+        for index, group in enumerate(self.optimizer.param_groups):
+            # Groups of foreign constructors carry no names.
+            plain = [f'group {index}, tensor {i}' for i in range(len(group['params']))]
+            names += group.get('names', plain)
+        return names
 
     def state_dict(self) -> dict:
         state = super().state_dict()
