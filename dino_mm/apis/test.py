@@ -7,6 +7,10 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from dino_mm.checkpoint import read_checkpoint
+from dino_mm.checkpoint.loader import NETWORKS
+from dino_mm.engine.hooks.utils import unwrap
+
 from .launch import LAUNCHERS, fit_loaders, prepare_launch
 from .train import build_runner
 
@@ -14,12 +18,23 @@ from .train import build_runner
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a checkpoint by a config.')
     parser.add_argument('config', help='config file with test_dataloader or val_dataloader')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'checkpoint',
+        help='checkpoint file; for a FeatureExtractor of any layout, or a published name',
+    )
+    parser.add_argument(
+        '--network', choices=NETWORKS, default='teacher', help='of a FeatureExtractor'
+    )
     parser.add_argument('--work-dir', help='folder of the log')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
+
+
+def only_extracts(cfg: Config) -> bool:
+    """Whether the model is a bare backbone, which any checkpoint may fill."""
+    return cfg.model.type.split('.')[-1] == 'FeatureExtractor'
 
 
 def build_config(args: argparse.Namespace) -> Config:
@@ -33,14 +48,19 @@ def build_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if not os.path.isfile(args.checkpoint):
-        raise FileNotFoundError(f'{args.checkpoint}: no such checkpoint')
-    cfg.load_from = args.checkpoint
     if cfg.get('test_dataloader') is None:
         if cfg.get('val_dataloader') is None:
             raise ValueError(f'{args.config} has neither test_dataloader nor val_dataloader')
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = dict()
+    cfg.load_from, cfg.resume = None, False
+    if not only_extracts(cfg):
+        if not os.path.isfile(args.checkpoint):
+            raise FileNotFoundError(f'{args.checkpoint}: no such checkpoint')
+        cfg.load_from = args.checkpoint
+        # MMEngine would leave at random what the file lacks.
+        strict = dict(type='dino_mm.StrictLoadHook')
+        cfg.default_hooks = dict(cfg.get('default_hooks') or {}, strict_load=strict)
     return cfg
 
 
@@ -48,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = build_config(args)
+    if cfg.load_from:
+        # MMEngine would run what the file names: refused here, before it does.
+        read_checkpoint(cfg.load_from)
     prepare_launch(cfg, args.launcher)
     fit_loaders(cfg)
-    return build_runner(cfg).test()
+    runner = build_runner(cfg)
+    if only_extracts(cfg):
+        unwrap(runner.model).load(args.checkpoint, args.network)
+    return runner.test()

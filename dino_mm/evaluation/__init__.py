@@ -1,3 +1,3 @@
-from . import functional, metrics
+from . import functional, loops, metrics
 
-__all__ = ['functional', 'metrics']
+__all__ = ['functional', 'loops', 'metrics']

@@ -58,6 +58,14 @@ def test_normalisation_of_protocol_and_config(config, tmp_path) -> None:
     )
 
 
+def test_normalisation_per_image_is_the_configs_own(config, tmp_path) -> None:
+    own = tmp_path / 'own.py'
+    own.write_text(f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(per_image=True))")
+    images = torch.randint(50, 100, (2, 3, 8, 8), dtype=torch.uint8)
+    normalised = start(arguments('--checkpoint', 'random', '--config', str(own))).normalise(images)
+    assert torch.allclose(normalised.mean(dim=(1, 2, 3)).cpu(), torch.zeros(2), atol=1e-5)
+
+
 def test_maps_are_averaged_and_have_no_tokens() -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
     backbone = FrozenBackbone(module, dict(mean=(0.0,) * 3, std=(1.0,) * 3), {})

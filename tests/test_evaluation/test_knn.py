@@ -1,10 +1,19 @@
+import os
+import shutil
+import socket
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from dino_mm.datasets import KNNDataset
 from dino_mm.evaluation.functional import knn_accuracy
+from dino_mm.evaluation.functional.knn import nearest_neighbours
+from dino_mm.evaluation.metrics import KNNMetric
 
 from ..conftest import DATA
+from ..labelled_images import write_colours
 
 
 def test_matches_the_recording() -> None:
@@ -43,3 +52,103 @@ def test_nothing_to_compare_is_an_error(bank, queries) -> None:
             torch.ones(queries, 2),
             torch.zeros(queries).long(),
         )
+
+
+def recorded() -> tuple[list[torch.Tensor], dict[int, float], float]:
+    """Bank, labels, queries, labels; recorded top-1; temperature."""
+    record = np.load(DATA / 'knn.npz', allow_pickle=False)
+    names = ('train_features', 'train_labels', 'test_features', 'test_labels')
+    top1 = {int(key[6:]): float(record[key]) for key in record if key.startswith('top1_k')}
+    return [torch.from_numpy(record[n]) for n in names], top1, float(record['temperature'])
+
+
+def test_chunks_of_the_bank_find_the_same_neighbours() -> None:
+    (bank, labels, queries, _), _, _ = recorded()
+    queries = F.normalize(queries, dim=1)
+    whole = nearest_neighbours(bank, labels, queries, 20)
+    parts = nearest_neighbours(bank, labels, queries, 20, chunk_size=7)
+    assert torch.allclose(whole[0], parts[0]) and torch.equal(whole[1], parts[1])
+    assert nearest_neighbours(bank[:3], labels[:3], queries, 20, 2)[0].shape == (len(queries), 3)
+
+
+def samples(parts: list[torch.Tensor], places: list[int]) -> list[dict]:
+    """What a model answers for these places of a data set of bank and queries."""
+    bank, bank_labels, queries, query_labels = parts
+    features, labels = torch.cat([bank, queries]), torch.cat([bank_labels, query_labels])
+    return [
+        dict(features=features[i], gt_label=labels[i], in_bank=i < len(bank), index=i)
+        for i in places
+    ]
+
+
+def test_the_metric_matches_the_recording() -> None:
+    parts, top1, temperature = recorded()
+    metric, total = (
+        KNNMetric(ks=tuple(top1), temperature=temperature),
+        len(parts[1]) + len(parts[3]),
+    )
+    # the last batch is padded with the first samples
+    for batch in torch.arange(total + 5).remainder(total).split(16):
+        metric.process({}, samples(parts, batch.tolist()))
+    scores = metric.evaluate(total)
+    assert {k: scores[f'knn/k{k}_top1'] for k in top1} == pytest.approx(top1, abs=1e-9)
+    assert not metric.results
+
+
+def on_a_process(rank: int, port: int, out: str) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1')
+    os.environ['MASTER_PORT'] = str(port)
+    torch.distributed.init_process_group('gloo')
+    parts, top1, temperature = recorded()
+    metric, total = (
+        KNNMetric(ks=tuple(top1), temperature=temperature),
+        len(parts[1]) + len(parts[3]),
+    )
+    # as DefaultSampler shares samples, but with more padding
+    places = torch.arange(total + 7).remainder(total)[rank::2]
+    for batch in places.split(16):
+        metric.process({}, samples(parts, batch.tolist()))
+    own = sum(len(result[1]) for result in metric.results)
+    torch.save((own, metric.evaluate(total)), f'{out}/{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_share_the_bank_and_agree(tmp_path) -> None:
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(on_a_process, (port, str(tmp_path)), nprocs=2)
+    parts, top1, _ = recorded()
+    total = len(parts[1]) + len(parts[3])
+    for rank in (0, 1):
+        own, scores = torch.load(tmp_path / f'{rank}.pth')
+        assert own <= total // 2 + 4
+        assert {k: scores[f'knn/k{k}_top1'] for k in top1} == pytest.approx(top1, abs=1e-9)
+
+
+def test_the_metric_without_queries_is_an_error() -> None:
+    parts, _, _ = recorded()
+    metric = KNNMetric()
+    with pytest.raises(ValueError, match='0 in the bank, 0 queries'):
+        metric.evaluate(0)
+    metric.process({}, samples(parts, [0, 1]))
+    with pytest.raises(ValueError, match='2 in the bank, 0 queries'):
+        metric.evaluate(2)
+
+
+def test_classes_are_matched_by_name(tmp_path, capsys) -> None:
+    write_colours(tmp_path, train=2, val=1)
+    shutil.rmtree(tmp_path / 'train/blue')
+    part = dict(
+        type='mmpretrain.CustomDataset',
+        pipeline=[dict(type='dino_mm.LoadImage'), dict(type='mmpretrain.PackInputs')],
+    )
+    config = dict(bank=dict(part, data_prefix='train'), queries=dict(part, data_prefix='val'))
+    dataset = KNNDataset(**config, data_root=str(tmp_path))
+    assert dataset.metainfo['classes'] == ('green', 'red', 'blue')
+    labels = [int(item['data_samples'].gt_label) for item in dataset]
+    assert labels == [0, 0, 1, 1, 2, 0, 1]  # of the bank, then blue, green, red
+    assert [item['data_samples'].index for item in dataset] == list(range(7))
+    assert 'missing from the bank' in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="'gone' of the KNNDataset does not exist"):
+        KNNDataset(**config, data_root='gone')

@@ -1,10 +1,87 @@
 """Weighted nearest-neighbour classification."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import is_main_process
 from torch import Tensor
+from tqdm import tqdm
+
+
+def merge_neighbours(
+    similarities: Sequence[Tensor], classes: Sequence[Tensor], k: int
+) -> tuple[Tensor, Tensor]:
+    """The k most similar of several searches: lists of (M, k_i) to (M, k), in falling order."""
+    similarity, merged = torch.cat(list(similarities), dim=1), torch.cat(list(classes), dim=1)
+    similarity, index = similarity.topk(min(k, similarity.shape[1]), dim=1)
+    return similarity, merged.gather(1, index)
+
+
+def nearest_neighbours(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int, chunk_size: int = 16384
+) -> tuple[Tensor, Tensor]:
+    """Cosine similarities and classes of the k most similar bank features.
+
+    Args:
+        bank (Tensor): (N, D) features, on any device; normalised here.
+        bank_labels (Tensor): (N,) classes.
+        queries (Tensor): (M, D) normalised features; where they lie is where it is computed.
+        k (int): Number of neighbours, clipped to N.
+        chunk_size (int): Bank features at a time, bounds memory at ``M * chunk_size``.
+
+    Returns:
+        tuple: (M, k) similarities in falling order and (M, k) classes.
+    """
+    best = queries.new_empty(len(queries), 0)
+    classes = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
+    for start in range(0, len(bank), chunk_size):
+        part = F.normalize(bank[start : start + chunk_size].to(queries), dim=1)
+        labels = bank_labels[start : start + chunk_size].to(queries.device)
+        similarity, index = (queries @ part.T).topk(min(k, len(part)), dim=1)
+        best, classes = merge_neighbours([best, similarity], [classes, labels[index]], k)
+    return best, classes
+
+
+def count_hits(
+    similarity: Tensor,
+    classes: Tensor,
+    labels: Tensor,
+    ks: Sequence[int],
+    temperature: float,
+    num_classes: int,
+) -> dict[str, int]:
+    r"""How many queries the weighted vote of their k nearest neighbours gets right.
+
+    Neighbour i with cosine similarity :math:`s_i` votes with weight :math:`\exp(s_i / \tau)`.
+
+    Args:
+        similarity (Tensor): (M, K) similarities in falling order.
+        classes (Tensor): (M, K) classes of the neighbours.
+        labels (Tensor): (M,) classes of the queries.
+        ks (Sequence[int]): Numbers of neighbours that vote, clipped to K.
+        temperature (float): Temperature tau.
+        num_classes (int): Number of classes.
+
+    Returns:
+        dict: ``k<k>_top1`` and ``k<k>_top5``.
+    """
+    weights = (similarity / temperature).exp()
+    hits = {}
+    for k in ks:
+        votes = similarity.new_zeros(len(labels), num_classes)
+        votes.scatter_add_(1, classes[:, :k], weights[:, :k])
+        # As the reference sorts: among classes without votes the first ones come first.
+        best = votes.sort(dim=1, descending=True, stable=True).indices[:, :5]
+        correct = best == labels[:, None]
+        hits[f'k{k}_top1'] = int(correct[:, :1].sum())
+        hits[f'k{k}_top5'] = int(correct.sum())
+    return hits
+
+
+def _alone(value: Any) -> list:
+    return [value]
 
 
 @torch.no_grad()
@@ -15,11 +92,15 @@ def knn_accuracy(
     query_labels: Tensor,
     ks: Sequence[int] = (10, 20, 100, 200),
     temperature: float = 0.07,
-    chunk_size: int = 512,
+    chunk_size: int = 1024,
+    device: torch.device | str | None = None,
+    gather: Callable[[Any], list] = _alone,
 ) -> dict[str, float]:
-    r"""Accuracy of a weighted vote of the k most similar bank features (paper section 4.1).
+    """Accuracy of a weighted vote of the k most similar bank features (paper section 4.1).
 
-    Neighbour i with cosine similarity :math:`s_i` votes with weight :math:`\exp(s_i / \tau)`.
+    Neither all similarities nor a second copy of the bank are ever held. Processes may share the
+    work: each keeps its part of the bank, queries pass from one to all chunk by chunk, and the
+    nearest of all parts are merged. Every process gets the whole result.
 
     Args:
         bank (Tensor): (N, D) features; normalised here.
@@ -27,31 +108,44 @@ def knn_accuracy(
         queries (Tensor): (M, D) features; normalised here.
         query_labels (Tensor): (M,) classes.
         ks (Sequence[int]): Numbers of neighbours, clipped to N; all from one search.
-        temperature (float): Temperature tau.
-        chunk_size (int): Queries at a time, bounds memory at ``chunk_size * N`` similarities.
+        temperature (float): Temperature of the vote.
+        chunk_size (int): Queries of each process at a time.
+        device (torch.device, optional): Where to compute; by default where the bank lies.
+        gather (Callable): Lists what the processes pass, such as
+            :func:`mmengine.dist.all_gather_object`, where each holds a part; by default this
+            process holds all.
 
     Returns:
         dict: ``k<k>_top1`` and ``k<k>_top5`` in percent.
 
+    Raises:
+        ValueError: An empty bank or no query.
+
     Source: ``eval_knn.knn_classifier`` of the reference.
     """
-    if len(bank) == 0 or len(queries) == 0:
-        raise ValueError(f'k-NN needs features: {len(bank)} in the bank, {len(queries)} queries')
-    bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
-    num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
+    classes_here = max(
+        (int(part.max()) + 1 for part in (bank_labels, query_labels) if len(part)), default=0
+    )
+    sizes = gather((len(bank), len(queries), classes_here))
+    num_bank, num_queries = (sum(size[i] for size in sizes) for i in (0, 1))
+    if num_bank == 0 or num_queries == 0:
+        raise ValueError(f'k-NN needs features: {num_bank} in the bank, {num_queries} queries')
+    longest, num_classes = (max(size[i] for size in sizes) for i in (1, 2))
+    device = bank.device if device is None else device
     hits = {f'k{k}_top{n}': 0 for k in ks for n in (1, 5)}
-    for chunk, labels in zip(
-        queries.split(chunk_size), query_labels.split(chunk_size), strict=True
-    ):
-        similarity, index = (chunk @ bank.T).topk(min(max(ks), len(bank)), dim=1)  # (m, k)
-        weights = (similarity / temperature).exp()
-        classes = bank_labels[index]
-        for k in ks:
-            votes = chunk.new_zeros(len(chunk), num_classes)
-            votes.scatter_add_(1, classes[:, :k], weights[:, :k])
-            # As the reference sorts: among classes without votes the first ones come first.
-            best = votes.sort(dim=1, descending=True, stable=True).indices[:, :5]
-            correct = best == labels[:, None]
-            hits[f'k{k}_top1'] += int(correct[:, :1].sum())
-            hits[f'k{k}_top5'] += int(correct.sum())
-    return {key: 100.0 * count / len(queries) for key, count in hits.items()}
+    starts = range(0, longest, chunk_size)
+    for start in tqdm(starts, 'k-NN', delay=5, disable=not is_main_process()):
+        part = slice(start, start + chunk_size)
+        chunk, labels = (
+            torch.cat([values for values in gather(own[part].cpu()) if len(values)]).to(device)
+            for own in (queries, query_labels)
+        )
+        chunk = F.normalize(chunk.float(), dim=1)
+        found = nearest_neighbours(bank, bank_labels, chunk, max(ks))
+        similarity, classes = zip(*gather(tuple(part.cpu() for part in found)), strict=True)
+        similarity, classes = merge_neighbours(similarity, classes, max(ks))
+        counts = count_hits(
+            similarity.to(device), classes.to(device), labels, ks, temperature, num_classes
+        )
+        hits = {key: hits[key] + count for key, count in counts.items()}
+    return {key: 100.0 * count / num_queries for key, count in hits.items()}

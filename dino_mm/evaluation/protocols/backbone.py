@@ -1,7 +1,6 @@
 """The frozen backbone that an evaluation command looks at."""
 
 import argparse
-import hashlib
 import logging
 
 import torch
@@ -18,6 +17,8 @@ from dino_mm.models.necks.pooling import last_output
 from dino_mm.registry import MODELS
 from dino_mm.visualization.attention import class_token_attention
 
+from .extraction import fingerprint, weights_fingerprint
+
 #: Published names (hubconf of the reference) of plain vision transformers.
 ARCHITECTURES = {
     'dino_vits16': dict(type='VisionTransformer', arch='small', patch_size=16),
@@ -28,10 +29,23 @@ ARCHITECTURES = {
 RANDOM = 'random'
 
 
-def base_parser(description: str, work_dir: str) -> argparse.ArgumentParser:
-    """A parser with the options that all evaluation commands share."""
+def base_parser(
+    description: str, work_dir: str, without_data_root: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser with the options that all evaluation commands share.
+
+    Args:
+        description (str): Of the command.
+        work_dir (str): Default folder of results.
+        without_data_root (str, optional): What is evaluated if no folder is given; by default one
+            has to be.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('data_root', help='folder of the data set')
+    text = 'folder of the data set'
+    if without_data_root is None:
+        parser.add_argument('data_root', help=text)
+    else:
+        parser.add_argument('data_root', nargs='?', help=f'{text}; without it {without_data_root}')
     parser.add_argument(
         '--checkpoint',
         required=True,
@@ -70,7 +84,7 @@ def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'F
             raise ValueError(f'--config {args.config} has no model.backbone')
         own = model.get('data_preprocessor') or {}
         if own.get('type', 'MultiCropDataPreprocessor').endswith('MultiCropDataPreprocessor'):
-            normalisation = {key: own[key] for key in ('mean', 'std') if key in own}
+            normalisation = {key: own[key] for key in ('mean', 'std', 'per_image') if key in own}
     if args.checkpoint == RANDOM:
         if backbone is None:
             raise ValueError(f'--checkpoint {RANDOM} needs --config or --arch: of what?')
@@ -98,7 +112,8 @@ class FrozenBackbone:
 
     Args:
         module (nn.Module): Our vision transformer, or for :meth:`descriptor` any backbone.
-        normalisation (dict): ``mean`` and ``std`` of :class:`MultiCropDataPreprocessor`.
+        normalisation (dict): ``mean``, ``std`` and ``per_image`` of
+            :class:`MultiCropDataPreprocessor`.
         source (dict): Where it came from, for the report, with its config as ``backbone``.
     """
 
@@ -108,11 +123,9 @@ class FrozenBackbone:
         self.module.eval()  # by itself: mmpretrain's backbones return None
         preprocessor = dict(type='MultiCropDataPreprocessor', **normalisation)
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
-        digest = hashlib.sha256(repr((normalisation, source.get('backbone'))).encode())
-        for key, value in module.state_dict().items():
-            digest.update(key.encode())
-            digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = fingerprint(
+            normalisation, source.get('backbone'), weights_fingerprint(module)
+        )
         self.source = source | dict(fingerprint=self.fingerprint[:12])
 
     @property

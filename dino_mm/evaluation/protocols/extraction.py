@@ -14,11 +14,9 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
-
-from dino_mm.apis.export import save_atomically
 
 
 class Loaded(Dataset):
@@ -64,6 +62,23 @@ def fingerprint(*parts: Any, files: Sequence[str | os.PathLike] = ()) -> str:
     return digest.hexdigest()
 
 
+def weights_fingerprint(module: nn.Module) -> str:
+    """A digest of a module's weights."""
+    digest = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save_features(content: dict, path: Path) -> None:
+    """Writes a file of a cache in one step."""
+    # the command lines build on this package
+    from dino_mm.apis.export import save_atomically
+
+    save_atomically(content, path)
+
+
 def cached_features(path: Path, key: str, compute: Callable[[], list[Tensor]]) -> Tensor:
     """Features (N, D) from a file written under the same key, else computed and written.
 
@@ -83,7 +98,7 @@ def cached_features(path: Path, key: str, compute: Callable[[], list[Tensor]]) -
     features = compute()
     features = torch.stack(features) if features else torch.empty(0, 0)
     if is_main_process():
-        save_atomically(dict(key=key, features=features), path)
+        save_features(dict(key=key, features=features), path)
     return features
 
 

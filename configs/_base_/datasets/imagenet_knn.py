@@ -1,0 +1,26 @@
+"""ImageNet-1k, or any folder with {train,val}/CLASS/*, as bank and queries of k-NN.
+
+Set `test_dataloader.dataset.data_root`. Classes are the names of folders.
+"""
+
+# The published evaluation transform; the model normalises.
+eval_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='mmpretrain.torchvision/Resize', size=256, interpolation='bicubic'),
+    dict(type='mmpretrain.torchvision/CenterCrop', size=224),
+    dict(type='mmpretrain.PackInputs'),
+]
+test_dataloader = dict(
+    batch_size=64,
+    num_workers=10,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='KNNDataset',
+        data_root='data/imagenet',
+        bank=dict(type='mmpretrain.CustomDataset', data_prefix='train', pipeline=eval_pipeline),
+        queries=dict(type='mmpretrain.CustomDataset', data_prefix='val', pipeline=eval_pipeline),
+    ),
+)
+test_evaluator = dict(type='KNNMetric', ks=(10, 20, 100, 200), temperature=0.07)
+test_cfg = dict(type='KNNTestLoop')

@@ -1,0 +1,28 @@
+"""k-NN on the embedded digits, with the network of the quickstart.
+
+Command: python tools/test.py configs/knn/dino_vit-tiny_knn_digits.py
+    work_dirs/dino_vit-tiny_digits/backbone.pth
+Cost: seconds.
+Measured: docs/model_zoo.md.
+"""
+
+_base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
+
+model = dict(
+    type='FeatureExtractor',
+    data_preprocessor=dict(per_image=True),
+    # As in configs/quickstart/dino_vit-tiny_digits.py.
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=96, num_layers=4, num_heads=3),
+        img_size=32,
+        patch_size=8,
+        weight_init='xavier',
+    ),
+    neck=dict(type='ClassToken'),
+)
+train_dataloader = None
+test_dataloader = _base_.val_dataloader
+test_evaluator = dict(type='KNNMetric', ks=(10, 20, 100, 200))
+test_cfg = dict(type='KNNTestLoop')
+val_dataloader = val_evaluator = val_cfg = None

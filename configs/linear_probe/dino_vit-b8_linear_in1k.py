@@ -1,0 +1,15 @@
+"""Linear classification on ImageNet-1k, frozen ViT-B/8, 8 GPUs x 128 images.
+
+Command: tools/dist_train.sh configs/linear_probe/dino_vit-b8_linear_in1k.py 8
+    --cfg-options model.backbone.init_cfg.checkpoint=FILE
+Cost: 100 epochs of forward passes.
+Published: 80.1 top-1 (README of the reference); not reproduced here.
+"""
+
+_base_ = [
+    '../_base_/models/linear_vit-b16.py',
+    '../_base_/datasets/imagenet_linear.py',
+    '../_base_/schedules/linear_sgd_100e.py',
+]
+
+model = dict(backbone=dict(patch_size=8, init_cfg=dict(checkpoint='dino_vitb8')))

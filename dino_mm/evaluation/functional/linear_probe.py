@@ -1,0 +1,167 @@
+"""Linear classifiers on frozen features: many at once, and class-balanced subsets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+
+def class_order(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Place (N,) of each sample in a random order of its class, and the size (N,) of that class."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    order = shuffled[labels[shuffled].argsort(stable=True)]  # class by class
+    _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
+    starts = counts.cumsum(0) - counts
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order)) - starts[inverse[order]]
+    return place, counts[inverse]
+
+
+def balanced_subset(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Mask (N,) of the given fraction of each class, at least one sample.
+
+    Smaller fractions of a seed are parts of larger ones.
+
+    Args:
+        labels (Tensor): (N,) classes.
+        fraction (float): Above 0, up to 1.
+        seed (int): Of the choice.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f'a fraction of labelled images is above 0 and up to 1, not {fraction}')
+    place, count = class_order(labels, seed)
+    return place < (fraction * count).round().clamp(min=1)
+
+
+def held_out_part(labels: Tensor, share: float, seed: int) -> Tensor:
+    """Mask (N,) of the given share of each class, at least one sample where it has two.
+
+    Taken from the other end of the order that :func:`balanced_subset` begins with.
+    """
+    place, count = class_order(labels, seed)
+    held = (share * count).round().clamp(min=1) * (count > 1)
+    return place >= count - held
+
+
+@dataclass
+class LinearHeads:
+    """L linear classifiers of the same features, one for each learning rate.
+
+    Attributes:
+        parts: Which parts of the features (N, P, C) they see.
+        weight: (L, D, K), D features in all those parts.
+        bias: (L, 1, K).
+    """
+
+    parts: list[int]
+    weight: Tensor
+    bias: Tensor
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(B, P, C) to (L, B, K)."""
+        x = features[:, self.parts].flatten(1)
+        return torch.baddbmm(self.bias, x.expand(len(self.weight), -1, -1), self.weight)
+
+
+def _new_heads(
+    parts: Sequence[int], channels: int, lrs: int, classes: int, generator: torch.Generator
+) -> LinearHeads:
+    # All learning rates begin alike.
+    weight = 0.01 * torch.randn(len(parts) * channels, classes, generator=generator)
+    return LinearHeads(list(parts), weight.repeat(lrs, 1, 1), torch.zeros(lrs, 1, classes))
+
+
+def fit_linear_heads(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    choices: Mapping[str, Sequence[int]],
+    lrs: Sequence[float],
+    epochs: int = 100,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    title: str | None = None,
+) -> dict[str, LinearHeads]:
+    r"""Trains a head for every choice of features and every learning rate, all in one pass.
+
+    SGD with momentum 0.9 and no weight decay, weights drawn from N(0, 0.01), a learning rate that
+    falls to 0 by a cosine of the epoch, as ``eval_linear.py`` of the reference, but on features
+    that are computed once and so without augmentation. The heads share no weights, so the
+    gradient of :math:`\sum_l \eta_l L_l` is each head's own, scaled by its learning rate:
+    one optimiser with rate 1 trains each head as an optimiser of its own with rate
+    :math:`\eta_l` would.
+
+    Args:
+        features (Tensor): (N, P, C), P parts such as class tokens of several layers.
+        labels (Tensor): (N,) classes.
+        num_classes (int): K.
+        choices (Mapping): Name of a choice and the parts it concatenates.
+        lrs (Sequence[float]): Learning rates for 256 images, scaled to ``batch_size``.
+        epochs (int): Passes over the features.
+        batch_size (int): Features at a time.
+        seed (int): Of weights and order.
+        device (torch.device, optional): Where to compute; by default where the features lie.
+        title (str, optional): Shows a progress bar.
+
+    Returns:
+        dict: Heads of each choice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = features.device if device is None else torch.device(device)
+    heads = {
+        name: _new_heads(parts, features.shape[2], len(lrs), num_classes, generator)
+        for name, parts in choices.items()
+    }
+    for head in heads.values():
+        head.weight = head.weight.to(device).requires_grad_()
+        head.bias = head.bias.to(device).requires_grad_()
+    rates = torch.tensor(lrs, device=device) * batch_size / 256  # (L,)
+    weights = [tensor for head in heads.values() for tensor in (head.weight, head.bias)]
+    optimizer = torch.optim.SGD(weights, lr=1.0, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for _ in tqdm(range(epochs), title, mininterval=1, disable=title is None):
+        for index in torch.randperm(len(features), generator=generator).split(batch_size):
+            batch, wanted = features[index].to(device).float(), labels[index].to(device)
+            loss = sum(
+                rates @ _cross_entropy(head.logits(batch), wanted) for head in heads.values()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    for head in heads.values():
+        head.weight, head.bias = head.weight.detach(), head.bias.detach()
+    return heads
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the batch for each head: (L, B, K) to (L,)."""
+    loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction='none')
+    return loss.view(logits.shape[:2]).mean(dim=1)
+
+
+@torch.no_grad()
+def linear_accuracy(
+    heads: LinearHeads, features: Tensor, labels: Tensor, n: int = 1, batch_size: int = 4096
+) -> Tensor:
+    """Top-n accuracy of each head (L,) in percent; heads that diverged get nothing right.
+
+    Args:
+        heads (LinearHeads): L classifiers.
+        features (Tensor): (N, P, C).
+        labels (Tensor): (N,) classes.
+        n (int): Answers that count, clipped to the number of classes.
+        batch_size (int): Features at a time.
+    """
+    hits = torch.zeros(len(heads.weight))
+    for batch, wanted in zip(features.split(batch_size), labels.split(batch_size), strict=True):
+        logits = heads.logits(batch.to(heads.weight))
+        best = logits.topk(min(n, logits.shape[-1]), dim=-1).indices  # (L, B, n)
+        right = (best == wanted.to(best)[:, None]).any(dim=-1) & logits.isfinite().all(dim=-1)
+        hits += right.sum(dim=1).cpu()
+    return 100 * hits / len(labels)

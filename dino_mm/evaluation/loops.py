@@ -1,0 +1,107 @@
+"""k-NN as a test of the Runner, with features on disk."""
+
+from pathlib import Path
+
+import torch
+from mmengine.runner import TestLoop, autocast
+
+from dino_mm.datasets import KNNDataset
+from dino_mm.engine.hooks.utils import unwrap
+from dino_mm.registry import LOOPS
+
+from .metrics import KNNMetric
+from .protocols.extraction import weights_fingerprint
+from .protocols.features import CHUNK_SIZE, extract_features, features_key
+from .protocols.report import report
+
+
+@LOOPS.register_module()
+class KNNTestLoop(TestLoop):
+    """Extracts the features of a :class:`KNNDataset`, keeps them, and evaluates.
+
+    Processes share the images without padding. A table and ``knn.json`` in the work dir show the
+    result.
+
+    Args:
+        cache (str, optional): Folder of the features, by default ``features`` in the work dir.
+            They are reused as long as weights, config and images are the same.
+        chunk_size (int): Images to a file of the cache.
+        kwargs: ``runner``, ``dataloader``, ``evaluator`` and ``fp16`` of MMEngine's test loop.
+    """
+
+    def __init__(self, *args, cache: str | None = None, chunk_size: int = CHUNK_SIZE, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.dataloader.dataset, KNNDataset):
+            raise TypeError(
+                'KNNTestLoop needs test_dataloader.dataset.type=KNNDataset, not '
+                f'{type(self.dataloader.dataset).__name__}'
+            )
+        self.cache = Path(cache or Path(self.runner.work_dir, 'features'))
+        self.chunk_size = chunk_size
+
+    @torch.no_grad()
+    def run(self) -> dict[str, float]:
+        runner, loader = self.runner, self.dataloader
+        dataset = loader.dataset
+        runner.call_hook('before_test')
+        runner.call_hook('before_test_epoch')
+        runner.model.eval()
+        model = unwrap(runner.model)
+        weights = weights_fingerprint(model)
+        config = runner.cfg
+        key = features_key(
+            dataset, weights, config.model, config.test_dataloader.dataset, self.fp16
+        )
+        for chunk in extract_features(
+            dataset,
+            self._embed,
+            key,
+            self.cache,
+            'features',
+            loader.batch_size,
+            loader.num_workers,
+            loader.collate_fn,
+            self.chunk_size,
+        ):
+            samples = [
+                dict(
+                    features=feature,
+                    gt_label=label,
+                    index=index,
+                    in_bank=index < dataset.cumulative_sizes[0],
+                )
+                for feature, label, index in zip(
+                    chunk.features, chunk.labels, chunk.index.tolist(), strict=True
+                )
+            ]
+            self.evaluator.process(samples)
+        metrics = self.evaluator.evaluate(len(dataset))
+        runner.call_hook('after_test_epoch', metrics=metrics)
+        runner.call_hook('after_test')
+        self._report(metrics, weights)
+        return metrics
+
+    def _embed(self, batch: dict) -> torch.Tensor:
+        with autocast(enabled=self.fp16):
+            samples = self.runner.model.test_step(batch)
+        return torch.stack([sample.features for sample in samples]).float()  # (B, C)
+
+    def _report(self, metrics: dict[str, float], weights: str) -> None:
+        bank, queries = map(len, self.dataloader.dataset.datasets)
+        result = dict(
+            checkpoint=getattr(unwrap(self.runner.model), 'source', None),
+            fingerprint=weights[:12],
+            bank=bank,
+            queries=queries,
+            metrics=metrics,
+        )
+        rows = [
+            {'k': k}
+            | {f'top-{n}': metrics[f'{metric.prefix}/k{k}_top{n}'] for n in (1, 5)}
+            | {'bank': bank, 'queries': queries}
+            for metric in self.evaluator.metrics
+            if isinstance(metric, KNNMetric)
+            for k in metric.ks
+        ]
+        title = f'k-NN accuracy (percent): {result["checkpoint"] or "untrained"}'
+        report(title, rows, result, Path(self.runner.work_dir) / 'knn.json')
