@@ -120,16 +120,47 @@ def test_the_teacher_has_no_stochastic_depth(toy_model) -> None:
     assert not model.student(crops).equal(model.student(crops))
 
 
-def test_the_teacher_sees_only_global_crops(toy_model) -> None:
-    model = MODELS.build(toy_model)
+@pytest.mark.parametrize('logit_chunk', [None, 1])
+def test_the_teacher_sees_only_global_crops_and_no_copies(toy_model, logit_chunk) -> None:
+    model = MODELS.build(toy_model | dict(logit_chunk=logit_chunk))
     seen = {}
     for name in ('student', 'teacher'):
-        getattr(model, name).register_forward_pre_hook(
-            lambda module, args, name=name: seen.__setitem__(name, [c.shape[-1] for c in args[0]])
+        getattr(model, name).backbone.register_forward_pre_hook(
+            lambda module, args, name=name: seen.__setitem__(name, args[0])
         )
-    model([torch.randn(2, 3, s, s) for s in (32, 32, 16, 16)], mode='loss')['loss'].backward()
-    assert seen == dict(student=[32, 32, 16, 16], teacher=[32, 32])
+    crops = [torch.randn(2, 3, s, s) for s in (32, 32, 16, 16)]
+    model(crops, mode='loss')['loss'].backward()
+    (teacher,), (student, small) = seen['teacher'], seen['student']
+    assert teacher.equal(torch.cat(crops[:2])) and small.equal(torch.cat(crops[2:]))
+    assert teacher.data_ptr() == student.data_ptr()
     assert all(p.grad is None for p in model.teacher.parameters())
+
+
+def test_crops_of_one_size_are_told_apart(toy_model) -> None:
+    toy_model['loss']['num_global'] = 2
+    model = MODELS.build(toy_model)
+    crops = [torch.randn(2, 3, 32, 32) for _ in range(3)]
+    seen = {}
+    model.teacher.backbone.register_forward_pre_hook(
+        lambda module, args: seen.__setitem__('teacher', args[0])
+    )
+    model(crops, mode='loss')
+    assert torch.cat(seen['teacher']).equal(torch.cat(crops[:2]))
+
+
+def test_logits_in_chunks_train_alike(toy_model) -> None:
+    crops = [torch.randn(3, 3, s, s) for s in (32, 32, 16)]
+    model = MODELS.build(toy_model)
+    results = []
+    for model.logit_chunk in (None, 2):
+        model.zero_grad()
+        model.criterion.center.zero_()
+        model(crops, mode='loss')['loss'].backward()
+        gradients = {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+        results.append(gradients | dict(center=model.criterion.center.clone()))
+    assert results[0].keys() == results[1].keys()
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-7)
 
 
 def test_modes(toy_model) -> None:

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -29,6 +30,98 @@ def test_value_and_gradient_equal_the_sum_over_pairs(views, num_global) -> None:
     (our_gradient,) = torch.autograd.grad(ours, student)
     assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
     torch.testing.assert_close(our_gradient, gradient, rtol=1e-4, atol=1e-7)
+
+
+def plain_loss(criterion, student, teacher, views):
+    """Loss of the module by the definition, in the inputs' precision."""
+    targets = teacher_probabilities(teacher, criterion.center, criterion.teacher_temp)
+    by_view = student.view(views, -1, student.shape[-1])
+    return pairwise(by_view, targets.view(criterion.num_global, -1, student.shape[-1]), 0.1)
+
+
+def problem(views=4, num_global=2, batch=5, dim=6, out_dim=33, dtype=torch.float64):
+    """Embeddings and prototypes of student and teacher, and a criterion with a centre."""
+    torch.manual_seed(0)
+    criterion = DINOLoss(out_dim, num_global=num_global).to(dtype)
+    criterion.center.normal_(std=0.1)
+    student, teacher = torch.randn(views * batch, dim), torch.randn(num_global * batch, dim)
+    prototypes = torch.randn(2, out_dim, dim)
+    inputs = [x.to(dtype) for x in (student, prototypes[0], teacher, prototypes[1])]
+    return criterion, [x.requires_grad_(i < 2) for i, x in enumerate(inputs)]
+
+
+@pytest.mark.parametrize('views, num_global', [(2, 2), (10, 2), (3, 1), (5, 3)])
+@pytest.mark.parametrize('chunk_size', [None, 1, 3, 5])
+def test_chunks_give_value_and_gradient_of_the_plain_loss(views, num_global, chunk_size) -> None:
+    criterion, (z, prototypes, *teacher) = problem(views, num_global)
+    criterion.chunk_size = chunk_size
+    student, teacher = (z @ prototypes.T).detach().requires_grad_(), teacher[0] @ teacher[1].T
+    expected = plain_loss(criterion, student, teacher, views)
+    # A factor such as gradient accumulation's reaches the gradient.
+    (gradient,) = torch.autograd.grad(expected / 4, student)
+    out = criterion(student, teacher)
+    (ours,) = torch.autograd.grad(out['loss'] / 4, student)
+    torch.testing.assert_close(out['loss'], expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours, gradient, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize('chunk', [1, 2, 5, 9])
+def test_never_holding_all_logits_gives_the_same(chunk) -> None:
+    criterion, inputs = problem()
+    z, prototypes, teacher, teacher_prototypes = inputs
+    twin = copy.deepcopy(criterion)
+    expected = twin(z @ prototypes.T, teacher @ teacher_prototypes.T)
+    gradients = torch.autograd.grad(expected['loss'] * 3, (z, prototypes))
+    out = criterion.from_embeddings(*inputs, chunk=chunk)
+    ours = torch.autograd.grad(out['loss'] * 3, (z, prototypes))
+    for key, value in expected.items():
+        torch.testing.assert_close(out[key], value)
+    torch.testing.assert_close(criterion.center, twin.center, rtol=1e-5, atol=1e-6)
+    for found, wanted in zip(ours, gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
+def test_half_precision_logits(dtype, tolerance) -> None:
+    """Gradients come in the logits' type: half an ulp of the largest, and no underflow."""
+    criterion, (z, prototypes, *teacher) = problem(views=10, batch=64, dtype=torch.float32)
+    logits = (z @ prototypes.T).detach().to(dtype).requires_grad_()
+    teacher = (teacher[0] @ teacher[1].T).to(dtype)
+    wide = logits.detach().float().requires_grad_()
+    factor = 2.0**14 if dtype is torch.float16 else 1  # float16 comes with loss scaling
+    expected = plain_loss(criterion, wide, teacher.float(), 10)
+    (gradient,) = torch.autograd.grad(expected * factor, wide)
+    out = criterion(logits, teacher)
+    (ours,) = torch.autograd.grad(out['loss'] * factor, logits)
+    assert out['loss'].dtype is torch.float32 and ours.dtype is dtype
+    torch.testing.assert_close(out['loss'], expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        ours.float(), gradient, rtol=tolerance, atol=tolerance * 1e-3 * gradient.abs().max().item()
+    )
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_embeddings_under_autocast(dtype) -> None:
+    _, inputs = problem(dtype=torch.float32)
+    results = []
+    for fused in (True, False):
+        criterion = DINOLoss(33)
+        with torch.autocast('cpu', dtype):
+            if fused:
+                out = criterion.from_embeddings(*inputs, chunk=2)
+            else:
+                out = criterion(inputs[0] @ inputs[1].T, inputs[2] @ inputs[3].T)
+        results.append((out['loss'], *torch.autograd.grad(out['loss'], inputs[:2])))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2 * theirs.abs().max().item())
+
+
+def test_a_chunked_loss_refuses_a_second_backward_pass() -> None:
+    criterion, (z, prototypes, *teacher) = problem()
+    loss = criterion(z @ prototypes.T, teacher[0] @ teacher[1].T)['loss']
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match='loss.chunk_size=0'):
+        loss.backward()
 
 
 def test_center_follows_the_teacher_after_the_loss() -> None:
@@ -79,9 +172,9 @@ def test_float32_under_autocast() -> None:
 
 def test_a_broken_teacher_output_leaves_the_center_alone() -> None:
     criterion = DINOLoss(out_dim=4)
-    criterion.update_center(torch.ones(2, 4))
+    criterion.update_center(torch.ones(1, 4))
     before = criterion.center.clone()
-    criterion.update_center(torch.full((2, 4), float('nan')))
+    criterion.update_center(torch.full((1, 4), float('nan')))
     assert criterion.center.equal(before)
 
 

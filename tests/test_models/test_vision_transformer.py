@@ -1,11 +1,10 @@
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from dino_mm.models import VisionTransformer
-from dino_mm.models.backbones.vision_transformer import DropPath, attend, interpolate_pos_embed
+from dino_mm.models.backbones.layers import KERNELS, DropPath, attend
+from dino_mm.models.backbones.vision_transformer import interpolate_pos_embed
 
 TOY = dict(arch=dict(embed_dims=24, num_layers=3, num_heads=3), img_size=32, patch_size=8)
 
@@ -73,6 +72,16 @@ def test_output_types(vit) -> None:
     torch.testing.assert_close(featmap[:, :, 1, 2], tokens[:, 1 + 6 + 2])
 
 
+def test_maps_of_several_layers_at_any_size(vit) -> None:
+    """What of an image fills no patch, at the right and below, has no part in its maps."""
+    vit.out_type, vit.out_indices = 'featmap', [0, 1]
+    image = torch.randn(2, 3, 29, 51)
+    maps = vit(image)
+    assert [tuple(m.shape) for m in maps] == [(2, 24, 3, 6)] * 2 and not maps[0].equal(maps[1])
+    for ours, cut in zip(maps, vit(image[..., :24, :48]), strict=True):
+        torch.testing.assert_close(ours, cut)
+
+
 def test_every_returned_layer_is_normalised() -> None:
     model = VisionTransformer(**TOY, out_indices=(0, -1), out_type='raw').eval()
     image = torch.randn(1, 3, 32, 32)
@@ -107,16 +116,59 @@ def test_explicit_attention_equals_the_fused_kernel() -> None:
         torch.testing.assert_close(attend(q, k, v), F.scaled_dot_product_attention(q, k, v))
 
 
-def test_activation_checkpointing_changes_no_gradient() -> None:
+def saved_bytes(model: VisionTransformer, images: list[torch.Tensor]) -> int:
+    """Activations kept for the backward pass, which is run."""
+    sizes = {}
+
+    def keep(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = sum(out[0].square().sum() for out in model(images))
+    out.backward()
+    return sum(sizes.values())
+
+
+def test_activation_checkpointing_saves_memory_and_changes_no_gradient() -> None:
     torch.manual_seed(0)
     plain = VisionTransformer(**TOY)
-    saving = copy.deepcopy(plain)
-    saving.with_cp = True
+    images = [torch.randn(2, 3, 64, 64), torch.randn(2, 3, 16, 16)]
+    kept = dict(none=saved_bytes(plain, images))
+    for with_cp in ('attn', 1, 2, True):
+        saving = VisionTransformer(**TOY, with_cp=with_cp)
+        saving.load_state_dict(plain.state_dict())
+        kept[str(with_cp)] = saved_bytes(saving, images)
+        for ours, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, theirs.grad)
+    assert kept['True'] < kept['2'] < kept['1'] < kept['none']
+    assert kept['attn'] < 0.8 * kept['none']
+    with pytest.raises(ValueError, match="with_cp.*'mlp'"):
+        VisionTransformer(**TOY, with_cp='mlp')
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_attention_kernels_agree(dtype) -> None:
+    torch.manual_seed(0)
+    auto = VisionTransformer(**TOY)
     images = [torch.randn(2, 3, 32, 32), torch.randn(2, 3, 16, 16)]
-    for model in (plain, saving):
-        sum(out[0].sum() for out in model(images)).backward()
-    for ours, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
+    results = {}
+    for kernel in KERNELS:
+        model = VisionTransformer(**TOY, attention=kernel)
+        model.load_state_dict(auto.state_dict())
+        with torch.autocast('cpu', dtype, enabled=dtype is torch.bfloat16):
+            out = torch.cat([out[0] for out in model(images)])
+            with torch.no_grad():
+                still = torch.cat([out[0] for out in model(images)])
+        tolerance = 1e-5 if dtype is torch.float32 else 5e-2  # a few roundings of 2 ** -8
+        torch.testing.assert_close(still, out, rtol=tolerance, atol=tolerance)
+        results[kernel] = torch.autograd.grad(out.square().sum(), model.blocks[0].attn.qkv.weight)
+    for kernel in KERNELS[1:]:
+        torch.testing.assert_close(
+            results[kernel], results['auto'], rtol=tolerance, atol=tolerance * 0.5
+        )
+    with pytest.raises(ValueError, match="attention.*'flash'"):
+        VisionTransformer(**TOY, attention='flash')
 
 
 def test_stochastic_depth_drops_whole_images() -> None:
@@ -132,7 +184,7 @@ def test_stochastic_depth_drops_whole_images() -> None:
 
 def test_stochastic_depth_rises_linearly() -> None:
     model = VisionTransformer(**TOY, drop_path_rate=0.1)
-    rates = [block.drop_path.drop_prob for block in model.blocks]
+    rates = [1 - block.drop_path.keep.item() for block in model.blocks]
     assert rates == pytest.approx([0.0, 0.05, 0.1])
 
 

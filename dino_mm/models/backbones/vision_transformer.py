@@ -10,132 +10,8 @@ from torch import Tensor, nn
 
 from dino_mm.registry import MODELS
 
-#: One ``(batch, tokens)`` pair per packed group of equally sized images.
-Shapes = list[tuple[int, int]]
-
-
-class DropPath(nn.Module):
-    """Stochastic depth on packed tokens: drops the branch for whole images.
-
-    Args:
-        drop_prob (float): Probability of dropping; kept branches are scaled by ``1 / (1 - p)``.
-    """
-
-    def __init__(self, drop_prob: float = 0.0) -> None:
-        super().__init__()
-        self.drop_prob = drop_prob
-
-    def forward(self, x: Tensor, shapes: Shapes) -> Tensor:
-        if self.drop_prob == 0.0 or not self.training:
-            return x
-        keep = 1.0 - self.drop_prob
-        masks = [
-            x.new_empty(batch, 1).bernoulli_(keep).div_(keep).expand(batch, tokens).reshape(-1, 1)
-            for batch, tokens in shapes
-        ]
-        return x * torch.cat(masks)  # (T, C)
-
-
-class PatchEmbed(nn.Module):
-    """Cuts images into patches and projects each: (B, C, H, W) -> (B, C', h, w)."""
-
-    def __init__(self, patch_size: int, in_channels: int, embed_dims: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention, each (B, heads, N, D), by the faster kernel of the device.
-
-    The fused CPU kernel's backward pass is slower than the plain formula.
-    """
-    if q.device.type == 'cpu' and torch.is_grad_enabled():
-        return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1) @ v
-    return F.scaled_dot_product_attention(q, k, v)
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention within each image of a packed token sequence."""
-
-    def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
-        self.proj = nn.Linear(embed_dims, embed_dims)
-
-    def heads(self, x: Tensor, shapes: Shapes) -> list[Tensor]:
-        """Queries, keys and values per group, each (3, B, heads, N, head_dim)."""
-        sizes = [batch * tokens for batch, tokens in shapes]
-        return [
-            part.view(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-            for part, (batch, tokens) in zip(self.qkv(x).split(sizes), shapes, strict=True)
-        ]
-
-    def forward(self, x: Tensor, shapes: Shapes) -> Tensor:
-        outs = [
-            attend(*qkv).transpose(1, 2).reshape(-1, x.shape[-1]) for qkv in self.heads(x, shapes)
-        ]
-        return self.proj(torch.cat(outs) if len(outs) > 1 else outs[0])  # (T, C)
-
-    def maps(self, x: Tensor, shapes: Shapes) -> list[Tensor]:
-        """Attention probabilities per group, each (B, heads, N, N)."""
-        out = []
-        for q, k, _ in self.heads(x, shapes):
-            out.append((q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1))
-        return out
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU between."""
-
-    def __init__(self, embed_dims: int, hidden_dims: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
-class LayerScale(nn.Module):
-    """A learned scale per channel (https://arxiv.org/abs/2103.17239)."""
-
-    def __init__(self, embed_dims: int, init_value: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((embed_dims,), float(init_value)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block on packed tokens (T, C)."""
-
-    def __init__(
-        self,
-        embed_dims: int,
-        num_heads: int,
-        mlp_ratio: float,
-        qkv_bias: bool,
-        drop_path: float,
-        layer_scale: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.attn = Attention(embed_dims, num_heads, qkv_bias)
-        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio))
-        self.ls1 = LayerScale(embed_dims, layer_scale) if layer_scale else nn.Identity()
-        self.ls2 = LayerScale(embed_dims, layer_scale) if layer_scale else nn.Identity()
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor, shapes: Shapes) -> Tensor:
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), shapes)), shapes)
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))), shapes)
+from .layers import KERNELS, Attention, Block, Grids, PatchEmbed, Shapes
+from .windows import GridAttention
 
 
 def interpolate_pos_embed(
@@ -196,7 +72,11 @@ class VisionTransformer(BaseModule):
         out_indices (Sequence[int]): Layers to return; negative ones count from the end. Each is
             normalised by the final norm, as the reference does.
         interpolate_mode (str): See :func:`interpolate_pos_embed`.
-        with_cp (bool): Recompute blocks in the backward pass to save memory.
+        with_cp (bool | int | str): What to recompute in the backward pass to save memory: all
+            blocks (``True``), the first so many, or ``'attn'``: attention alone, where it is
+            computed by the formula.
+        attention (str): ``'auto'`` chooses by device, ``'explicit'`` is the formula, ``'fused'``
+            :func:`torch.nn.functional.scaled_dot_product_attention`.
         weight_init (str): ``'trunc_normal'`` (std 0.02, published) or ``'xavier'``, which suits
             widths far below 384.
         pos_embed_std (float): Standard deviation of the initial position embedding.
@@ -204,6 +84,13 @@ class VisionTransformer(BaseModule):
             branch (DINOv2); 0 for none.
         num_registers (int): Learned tokens beside the class token (DINOv2 with registers,
             https://arxiv.org/abs/2309.16588); they carry no position and are no patch tokens.
+        window_size (int): Edge in patches of the windows that attention is restricted to, for
+            large images (ViTDet, https://arxiv.org/abs/2203.16527); 0 for global attention. See
+            :class:`GridAttention` for what becomes of the class token.
+        global_indices (Sequence[int]): Layers that keep global attention where ``window_size`` is
+            given; negative ones count from the end.
+        rel_pos (bool): Add decomposed relative positions to the attention logits, made for
+            ``window_size`` or, in global layers, ``img_size``, and zero at first (ViTDet).
 
     Example:
         >>> model = VisionTransformer('tiny', out_type='featmap', out_indices=(5, 11))
@@ -233,11 +120,15 @@ class VisionTransformer(BaseModule):
         out_type: str = 'cls_token',
         out_indices: Sequence[int] = (-1,),
         interpolate_mode: str = 'reference',
-        with_cp: bool = False,
+        with_cp: bool | int | str = False,
+        attention: str = 'auto',
         weight_init: str = 'trunc_normal',
         pos_embed_std: float = 0.02,
         layer_scale: float = 0.0,
         num_registers: int = 0,
+        window_size: int = 0,
+        global_indices: Sequence[int] = (),
+        rel_pos: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -246,8 +137,8 @@ class VisionTransformer(BaseModule):
             raise ValueError(f'out_type must be one of {self.out_types}, got {out_type!r}')
         self.embed_dims, self.num_layers = arch['embed_dims'], arch['num_layers']
         self.patch_size, self.out_type = patch_size, out_type
-        self.out_indices = [self._layer_index(i) for i in out_indices]
-        self.interpolate_mode, self.with_cp = interpolate_mode, with_cp
+        self.out_indices = [self._layer_index(i, 'out_indices') for i in out_indices]
+        self.interpolate_mode = interpolate_mode
         #: Tokens before the first patch token: class token and registers.
         self.num_prefix_tokens = 1 + num_registers
 
@@ -260,11 +151,30 @@ class VisionTransformer(BaseModule):
         )
         if num_registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, num_registers, self.embed_dims))
+        windows = [window_size] * self.num_layers
+        for i in global_indices:
+            windows[self._layer_index(i, 'global_indices')] = 0
         rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
         self.blocks = nn.ModuleList(
-            Block(self.embed_dims, arch['num_heads'], mlp_ratio, qkv_bias, rate, layer_scale)
-            for rate in rates
+            Block(
+                self.embed_dims,
+                self._attention(arch['num_heads'], qkv_bias, window, rel_pos),
+                mlp_ratio,
+                rate,
+                layer_scale,
+            )
+            for rate, window in zip(rates, windows, strict=True)
         )
+        if attention not in KERNELS:
+            raise ValueError(f'attention must be one of {KERNELS}, got {attention!r}')
+        if isinstance(with_cp, str) and with_cp != 'attn':
+            raise ValueError(f"with_cp must be a bool, a number of blocks or 'attn': {with_cp!r}")
+        for block in self.blocks:
+            block.attn.kernel, block.attn.recompute = attention, with_cp == 'attn'
+        #: How many blocks, from the first, are recomputed.
+        self.recomputed = self.num_layers if with_cp is True else 0
+        if isinstance(with_cp, int) and not isinstance(with_cp, bool):
+            self.recomputed = with_cp
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
         self._initialise(weight_init, pos_embed_std)
 
@@ -278,10 +188,16 @@ class VisionTransformer(BaseModule):
             raise ValueError(f'arch must be a dict or one of {list(self.arch_settings)}: {arch!r}')
         return self.arch_settings[arch]
 
-    def _layer_index(self, index: int) -> int:
+    def _layer_index(self, index: int, argument: str) -> int:
         if not -self.num_layers <= index < self.num_layers:
-            raise ValueError(f'out_indices: layer {index} of a ViT with {self.num_layers} layers')
+            raise ValueError(f'{argument}: layer {index} of a ViT with {self.num_layers} layers')
         return index % self.num_layers
+
+    def _attention(self, heads: int, qkv_bias: bool, window: int, rel_pos: bool) -> Attention:
+        if not window and not rel_pos:
+            return Attention(self.embed_dims, heads, qkv_bias)
+        grid = ((window, window) if window else self.grid) if rel_pos else None
+        return GridAttention(self.embed_dims, heads, qkv_bias, window, grid)
 
     def _initialise(self, weight_init: str, pos_embed_std: float) -> None:
         # At construction rather than in init_weights(), which the Runner calls late and which
@@ -316,22 +232,27 @@ class VisionTransformer(BaseModule):
             prefix = torch.cat([prefix, self.register_tokens], dim=1)
         return torch.cat([prefix.expand(x.shape[0], -1, -1), x + pos], dim=1)
 
-    def _pack(self, images: list[Tensor]) -> tuple[Tensor, Shapes]:
+    def _grid(self, image: Tensor) -> tuple[int, int]:
+        """Rows and columns of whole patches."""
+        return tuple(side // self.patch_size for side in image.shape[-2:])
+
+    def _pack(self, images: list[Tensor]) -> tuple[Tensor, Shapes, Grids]:
         tokens = [self.prepare_tokens(image) for image in images]
         shapes = [tuple(t.shape[:2]) for t in tokens]
-        return torch.cat([t.flatten(0, 1) for t in tokens]), shapes  # (T, C)
+        grids = [self._grid(image) for image in images]
+        return torch.cat([t.flatten(0, 1) for t in tokens]), shapes, grids  # (T, C)
 
     def _run_blocks(
         self, images: list[Tensor], wanted: Sequence[int]
     ) -> tuple[list[Tensor], Shapes]:
         """Packed tokens after each wanted layer, normalised by the final norm."""
-        x, shapes = self._pack(images)
+        x, shapes, grids = self._pack(images)
         outs = []
         for i, block in enumerate(self.blocks):
-            if self.with_cp and self.training and torch.is_grad_enabled():
-                x = torch.utils.checkpoint.checkpoint(block, x, shapes, use_reentrant=False)
+            if i < self.recomputed and self.training and torch.is_grad_enabled():
+                x = torch.utils.checkpoint.checkpoint(block, x, shapes, grids, use_reentrant=False)
             else:
-                x = block(x, shapes)
+                x = block(x, shapes, grids)
             if i in wanted:
                 outs.append(self.norm(x))
         return outs, shapes
@@ -351,7 +272,7 @@ class VisionTransformer(BaseModule):
         results = []
         for group in zip(*(layer.split(sizes) for layer in layers), strict=True):
             image, (batch, tokens) = images[len(results)], shapes[len(results)]
-            grid = tuple(side // self.patch_size for side in image.shape[-2:])
+            grid = self._grid(image)
             results.append(tuple(self._format(t.view(batch, tokens, -1), grid) for t in group))
         return results[0] if isinstance(x, Tensor) else results
 
@@ -373,11 +294,29 @@ class VisionTransformer(BaseModule):
         layers, [(batch, tokens)] = self._run_blocks([x], wanted)
         return [layer.view(batch, tokens, -1) for layer in layers]
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise decay, in mmpretrain's convention.
+
+        Args:
+            param_name (str): Name as in the model that holds this backbone.
+            prefix (str): What precedes this backbone's own names in it.
+
+        Returns:
+            tuple[int, int]: Depth (embeddings 0, block i is i + 1, the final norm last) and the
+            number of depths, ``num_layers + 2``.
+        """
+        depths, name = self.num_layers + 2, param_name.removeprefix(prefix)
+        if name.startswith(('patch_embed.', 'cls_token', 'pos_embed', 'register_tokens')):
+            return 0, depths
+        if name.startswith('blocks.'):
+            return int(name.split('.')[1]) + 1, depths
+        return depths - 1, depths
+
     def get_attention(self, x: Tensor, layer: int = -1) -> Tensor:
         """Attention probabilities of one layer: (B, C, H, W) -> (B, heads, T, T), T = 1 + R + N."""
-        layer = self._layer_index(layer)
-        x, shapes = self._pack([x])
+        layer = self._layer_index(layer, 'layer')
+        x, shapes, grids = self._pack([x])
         for block in self.blocks[:layer]:
-            x = block(x, shapes)
+            x = block(x, shapes, grids)
         block = self.blocks[layer]
-        return block.attn.maps(block.norm1(x), shapes)[0]
+        return block.attn.maps(block.norm1(x), shapes, grids)[0]

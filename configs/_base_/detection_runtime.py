@@ -1,0 +1,19 @@
+"""Runtime of detection with mmdet, whose parts go by their bare names; nothing is compiled."""
+
+_base_ = './default_runtime.py'
+
+default_scope = 'mmdet'
+custom_imports = dict(imports=['dino_mm', 'dino_mm.ops'])
+default_hooks = dict(
+    checkpoint=dict(max_keep_ckpts=1),
+    # tools/test.py writes pictures into the work dir with
+    # --cfg-options default_hooks.visualization.draw=True
+    visualization=dict(type='DetVisualizationHook', test_out_dir='pictures'),
+    interrupt=dict(type='dino_mm.InterruptHook'),
+)
+# Refuses heads whose num_classes is not the number of the data set's classes.
+custom_hooks = [dict(type='NumClassCheckHook')]
+env_cfg = dict(cudnn_benchmark=False)
+visualizer = dict(type='DetLocalVisualizer', name='visualizer')
+val_cfg = dict()
+test_cfg = dict()

@@ -1,0 +1,19 @@
+"""Mask R-CNN on a ViT-B/16, COCO boxes and masks, on a single GPU.
+
+Activations are computed again in the backward pass, the published batch of 64 is accumulated.
+
+Command: python tools/train.py configs/detection/mask-rcnn_vit-b16_1xb2-25e_coco.py --amp
+Cost: 25 epochs of 118,000 images of 1024 pixels; not measured here for want of a GPU.
+"""
+
+_base_ = [
+    '../_base_/models/mask-rcnn_vit-b16.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/vitdet_25e.py',
+]
+
+model = dict(backbone=dict(with_cp=True))
+train_dataloader = dict(batch_size=2)
+optim_wrapper = dict(accumulative_counts=32)
+# The learning rate is that of the accumulated batch.
+auto_scale_lr = dict(enable=False)
