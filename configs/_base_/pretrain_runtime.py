@@ -3,12 +3,13 @@
 _base_ = './default_runtime.py'
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no halt of the device between logs
     set_epoch=dict(type='SetEpochHook'),
     strict_load=dict(type='StrictLoadHook'),
     weight_decay=dict(type='WeightDecayHook', start=0.04, end=0.4),
     freeze_last_layer=dict(type='FreezeLastLayerHook', epochs=1),
     ema=dict(type='EMAHook', momentum=0.996),
-    monitor=dict(type='MonitorHook', interval=50),
+    monitor=dict(type='MonitorHook'),
     report=dict(type='ReportHook'),
     interrupt=dict(type='InterruptHook'),
 )

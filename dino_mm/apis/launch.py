@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import torch.distributed
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
@@ -36,6 +36,17 @@ def _rank_from_mpi() -> None:
     )
 
 
+def unsynchronise(cfg: ConfigDict | list) -> bool:
+    """Makes every ``SyncBN`` below a config a ``BN``, in place; whether there was any."""
+    found = isinstance(cfg, dict) and cfg.get('type') == 'SyncBN'
+    if found:
+        cfg['type'] = 'BN'
+    for value in cfg.values() if isinstance(cfg, dict) else cfg:
+        if isinstance(value, (dict, list)):
+            found |= unsynchronise(value)
+    return found
+
+
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Makes a config start under a launcher, on CPU too.
 
@@ -60,7 +71,8 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
     cfg.model_wrapper_cfg = (
         wrapper | dict(cfg.get('model_wrapper_cfg') or {}) | {'device_ids': None}
     )
-    if cfg.pop('sync_bn', None):
+    # Asked for by the Runner's own key, and by norm_cfg in models of mmseg and mmdet.
+    if bool(cfg.pop('sync_bn', None)) | unsynchronise(cfg.get('model', {})):
         print_log('Synchronised batch norm needs a GPU: plain batch norm on CPU.', 'current', 30)
 
 
@@ -73,6 +85,10 @@ def enable_amp(cfg: Config) -> None:
     wrapper = cfg.optim_wrapper
     if wrapper.get('type', 'OptimWrapper').endswith('DINOOptimWrapper'):
         wrapper.dtype = dtype
+    elif dtype == 'bfloat16':
+        wrapper.type = 'dino_mm.AutocastOptimWrapper'
+        for key in ('dtype', 'loss_scale'):  # of an AmpOptimWrapper in the config
+            wrapper.pop(key, None)
     else:
         wrapper.type, wrapper.dtype = 'AmpOptimWrapper', dtype
 

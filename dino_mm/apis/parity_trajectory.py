@@ -178,7 +178,8 @@ def trajectory_config(
         recording (Recording): What to repeat.
         world_size (int): Processes that share each batch.
         accumulation (int): Iterations that share each batch.
-        overrides (dict): ``loss``, ``backbone`` and ``optim_wrapper`` entries to change.
+        overrides (dict): ``model``, ``loss``, ``backbone``, ``optimizer`` and ``optim_wrapper``
+            entries to change.
     """
     config = recording.config
     batch = config['batch_size'] // (world_size * accumulation)
@@ -209,6 +210,7 @@ def trajectory_config(
             warmup_teacher_temp_epochs=config['warmup_teacher_temp_epochs'],
         )
         | overrides.get('loss', {}),
+        **overrides.get('model', {}),
     )
     return dict(
         model=model,
@@ -223,7 +225,7 @@ def trajectory_config(
             type='DINOOptimWrapper',
             constructor='DINOOptimWrapperConstructor',
             accumulative_counts=accumulation,
-            optimizer=dict(type='AdamW', lr=config['lr']),
+            optimizer=dict(type='AdamW', lr=config['lr']) | overrides.get('optimizer', {}),
             clip_grad=config['clip_grad'],
         )
         | overrides.get('optim_wrapper', {}),
@@ -260,7 +262,8 @@ def run_trajectory(recording: Recording, work_dir: str | None = None, **kwargs) 
         work_dir (str, optional): Folder of the run; a temporary one by default.
         kwargs: Runner arguments that replace those of :func:`trajectory_config`, and its own.
     """
-    own = ('world_size', 'accumulation', 'loss', 'backbone', 'optim_wrapper')
+    own = ('world_size', 'accumulation')
+    own += ('model', 'loss', 'backbone', 'optimizer', 'optim_wrapper')
     arguments = trajectory_config(recording, **{k: kwargs.pop(k) for k in own if k in kwargs})
     with tempfile.TemporaryDirectory() as scratch:
         cfg = Config(arguments | kwargs)

@@ -32,19 +32,20 @@ def shrink(cfg: Config) -> None:
         loader.num_workers = min(loader.get('num_workers', 0), 1)
         loader.persistent_workers = loader.num_workers > 0
         _shrink_dataset(loader.dataset, BATCH * ITERATIONS)
+    iterations = EPOCHS * ITERATIONS
     if cfg.get('train_cfg'):
         if cfg.train_cfg.get('by_epoch') is False or 'max_iters' in cfg.train_cfg:
-            cfg.train_cfg.max_iters = EPOCHS * ITERATIONS
-            cfg.train_cfg.val_interval = EPOCHS * ITERATIONS
+            cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = iterations
         else:
-            cfg.train_cfg.max_epochs = EPOCHS
-            cfg.train_cfg.val_interval = EPOCHS
+            cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = EPOCHS
     schedulers = cfg.get('param_scheduler') or []
     for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        end = EPOCHS if scheduler.get('by_epoch', True) else iterations
         for key in ('warmup', 'begin', 'end'):
             if key in scheduler:
-                scheduler[key] = min(scheduler[key], EPOCHS if key == 'end' else 1)
+                scheduler[key] = min(scheduler[key], end if key == 'end' else 1)
     hooks = [*cfg.get('custom_hooks', []), *cfg.get('default_hooks', {}).values()]
     for hook in hooks:
         if hook and 'interval' in hook:
-            hook.interval = 1
+            # a checkpoint per iteration would take longer than the iterations
+            hook.interval = 1 if hook.get('by_epoch', True) else iterations

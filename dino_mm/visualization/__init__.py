@@ -1,4 +1,5 @@
 from .attention import class_token_attention, draw_attention
 from .curves import draw_curves
+from .segmentation import draw_segmentation
 
-__all__ = ['class_token_attention', 'draw_attention', 'draw_curves']
+__all__ = ['class_token_attention', 'draw_attention', 'draw_curves', 'draw_segmentation']

@@ -20,8 +20,7 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 def draw_curves(
     path: str,
-    loss: np.ndarray,
-    entropy: np.ndarray,
+    curves: np.ndarray,
     max_entropy: float,
     accuracy: Sequence[tuple[int, float]],
     baselines: dict[str, float],
@@ -30,17 +29,17 @@ def draw_curves(
 
     Args:
         path (str): Picture file.
-        loss (np.ndarray): (N,) loss per iteration in nats.
-        entropy (np.ndarray): (N,) teacher entropy per iteration in nats.
+        curves (np.ndarray): (3, N) iteration, loss and teacher entropy, both in nats.
         max_entropy (float): ln K, the entropy of a collapsed, uniform teacher.
         accuracy (Sequence[tuple]): ``(iteration, percent)`` of each evaluation; may be empty.
         baselines (dict): Name and percent of horizontal lines beside them.
     """
     figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout='constrained')
+    iterations, loss, entropy = curves
     window = max(len(loss) // 50, 1)
     for axis, values, title in ((axes[0], loss, 'loss'), (axes[1], entropy, 'teacher entropy')):
-        axis.plot(values, alpha=0.25, color='C0')
-        axis.plot(smooth(values, window), color='C0')
+        axis.plot(iterations, values, alpha=0.25, color='C0')
+        axis.plot(iterations, smooth(values, window), color='C0')
         axis.set(title=f'{title} (nats)', xlabel='iteration')
     axes[1].axhline(max_entropy, color='C3', linestyle='--', label='ln K: collapsed to uniform')
     axes[1].axhline(0, color='C3', linestyle=':', label='0: collapsed to one prototype')

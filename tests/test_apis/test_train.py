@@ -146,6 +146,29 @@ def test_cpu_launch_replaces_what_needs_a_gpu(monkeypatch) -> None:
     assert cfg.model_wrapper_cfg.device_ids is None and cfg.launcher == 'pytorch'
 
 
+def test_cpu_launch_makes_synchronised_batch_norm_plain(monkeypatch) -> None:
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
+    heads = [dict(norm_cfg=dict(type='SyncBN')), dict(norm_cfg=dict(type='LN'))]
+    cfg = Config(dict(model=dict(neck=dict(norm_cfg=dict(type='SyncBN')), auxiliary_head=heads)))
+    launch.prepare_launch(cfg, 'pytorch')
+    assert cfg.model.neck.norm_cfg.type == cfg.model.auxiliary_head[0].norm_cfg.type == 'BN'
+    assert cfg.model.auxiliary_head[1].norm_cfg.type == 'LN'
+
+
+@pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
+def test_amp_of_foreign_optimiser_wrappers(monkeypatch, dtype) -> None:
+    monkeypatch.setattr(launch, 'best_amp_dtype', lambda: dtype)
+    cfg = Config(
+        dict(optim_wrapper=dict(type='AmpOptimWrapper', loss_scale='dynamic', clip_grad=1))
+    )
+    launch.enable_amp(cfg)
+    wanted = dict(type='dino_mm.AutocastOptimWrapper')
+    if dtype == 'float16':  # on GPUs alone
+        wanted = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
+    assert cfg.optim_wrapper == wanted | dict(clip_grad=1)
+
+
 def test_workers_and_pinning_fit_the_machine(monkeypatch) -> None:
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(launch.os, 'cpu_count', lambda: 8)

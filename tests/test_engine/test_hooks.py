@@ -101,23 +101,130 @@ def test_a_run_repeats_from_its_seed_whatever_the_workers(make_runner) -> None:
 )
 def test_collapse_is_told_once(make_runner, caplog, entropy, expected) -> None:
     runner = make_runner()
-    hook = HOOKS.build(dict(type='MonitorHook', interval=1, patience=3, margin=0.005))
+    hook = HOOKS.build(dict(type='MonitorHook', patience=3, margin=0.005))
     caplog.set_level(logging.WARNING)
     messages = []
     runner.logger.warning = messages.append
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    for index in range(6):
+    hook.before_train(runner)
+    for index in (9, 19, 29, 39, 49, 59):  # where the logger writes
         hook.after_train_iter(runner, index, outputs=dict(teacher_entropy=torch.tensor(entropy)))
     assert len(messages) == bool(expected)
     assert not expected or expected in messages[0]
 
 
-def test_steps_without_a_finite_gradient_end_the_run_by_name(make_runner) -> None:
-    runner = make_runner(**{'default_hooks.monitor': dict(type='MonitorHook', interval=2)})
-    with torch.no_grad():
-        runner.model.student.backbone.norm.weight.fill_(np.inf)
-    with pytest.raises(FloatingPointError, match=r'last 2 iterations.*student\..*learning|lr'):
+class Spoil(Hook):
+    """Makes a weight infinite as some iterations begin, and mends it after them."""
+
+    def __init__(self, iterations) -> None:
+        self.iterations = iterations
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter in self.iterations:
+            self.weight = runner.model.student.backbone.norm.weight
+            self.kept = self.weight.detach().clone()
+            self.weight.data.fill_(np.inf)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter in self.iterations:
+            self.weight.data.copy_(self.kept)
+
+
+@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize('interval', [1, 2, 50])
+def test_steps_without_a_finite_gradient_end_the_run_by_name(make_runner, fused, interval) -> None:
+    changes = {
+        'default_hooks.monitor': dict(type='MonitorHook', max_skipped=3),
+        'default_hooks.logger': dict(type='LoggerHook', interval=interval),
+        'optim_wrapper.optimizer.fused': fused,
+    }
+    runner = make_runner(**changes)
+    runner.register_hook(Spoil(range(6)), priority='HIGHEST')
+    with pytest.raises(FloatingPointError, match='the loss was not finite.* in [34] iter.*lr'):
         runner.train()
+
+
+def test_a_run_that_ends_broken_says_so(make_runner) -> None:
+    runner = make_runner(**{'default_hooks.monitor': dict(type='MonitorHook')})
+    runner.register_hook(Spoil((3, 4, 5)), priority='HIGHEST')
+    with pytest.raises(FloatingPointError, match='no optimiser step was made in 3 iterations'):
+        runner.train()
+
+
+def test_single_broken_steps_are_skipped_and_told(make_runner) -> None:
+    runner = make_runner(**{'default_hooks.monitor': dict(type='MonitorHook', max_skipped=2)})
+    runner.register_hook(Spoil((1, 4)), priority='HIGHEST')
+    messages = []
+    runner.logger.warning = messages.append
+    runner.train()
+    assert [m.split(',')[0] for m in messages] == ['skipped 1 optimiser steps'] * 2
+    assert all(v.isfinite().all() for v in runner.model.state_dict().values())
+
+
+def test_scalars_reach_the_host_only_where_they_are_logged(make_runner) -> None:
+    calls = []
+
+    class Watched(torch.Tensor):
+        """Counts how often its value is asked for."""
+
+        def item(self):
+            calls.append('item')
+            return super().item()
+
+    runs = []
+    for name in ('RuntimeInfoHook', 'DeferredRuntimeInfoHook'):
+        calls.clear()
+        runner = make_runner(
+            **{
+                'default_hooks.runtime_info': dict(type=name),
+                'default_hooks.logger': dict(type='LoggerHook', interval=3),
+            }
+        )
+        step = runner.model.train_step
+        runner.model.train_step = lambda *args, step=step, **kwargs: {
+            key: value.as_subclass(Watched) for key, value in step(*args, **kwargs).items()
+        }
+        runner.train()
+        hub = runner.message_hub
+        runs.append((len(calls), hub.get_scalar('train/loss').data[0].tolist()))
+    (asked, plain), (deferred, ours) = runs
+    assert asked == 18 and deferred == 0  # one list of all instead
+    assert ours == plain and len(ours) == 6
+
+
+def test_histories_stay_short(make_runner) -> None:
+    hook = dict(type='DeferredRuntimeInfoHook', history=2)
+    runner = make_runner(**{'default_hooks.runtime_info': hook, 'train_cfg.max_epochs': 4})
+    runner.train()
+    lengths = {k: len(v.data[0]) for k, v in runner.message_hub.log_scalars.items()}
+    assert lengths['train/loss'] == lengths['train/lr'] == lengths['train/momentum'] == 2
+
+
+def test_a_bfloat16_teacher_follows_without_drift() -> None:
+    torch.manual_seed(0)
+    student = torch.randn(4000) * 0.02
+    exact, rough = student.clone(), student.bfloat16()
+    frozen = rough.clone()
+    for _ in range(600):
+        student = student + 1e-4
+        ema_update_([exact, rough], [student, student], 0.996)
+        frozen = torch.lerp(frozen.float(), student, 0.004).bfloat16()
+    ulp = exact.abs() * 2**-8
+    error = rough.float() - exact
+    assert (exact - frozen.float()).mean() > 0.003  # what rounding to nearest would do
+    assert error.mean().abs() < 1e-4
+    assert (error.abs() / ulp.clamp(min=1e-5)).median() < 4
+
+
+def test_a_run_with_a_bfloat16_teacher(make_runner, toy_model) -> None:
+    half, full = (
+        run(make_runner, **{'model.teacher_dtype': dtype})[1][-1] for dtype in ('bfloat16', None)
+    )
+    key = 'backbone.blocks.0.mlp.fc1.weight'
+    assert half['teacher'][key].dtype is torch.bfloat16
+    assert half['teacher']['backbone.norm.weight'].dtype is torch.float32
+    for name, value in full['teacher'].items():
+        torch.testing.assert_close(half['teacher'][name].float(), value, rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize('damage', ['missing', 'left over', 'other shape'])

@@ -89,6 +89,14 @@ def test_a_backbone_without_layers_is_refused() -> None:
         build_optim_wrapper(model, wrapper_cfg())
 
 
+def test_a_backbone_that_knows_none_of_its_layers_is_refused() -> None:
+    model = nn.Module()
+    model.backbone = nn.Linear(2, 2)
+    model.backbone.get_layer_depth = lambda name, prefix='': (13, 14)
+    with pytest.raises(ValueError, match='knows none of its layers'):
+        build_optim_wrapper(model, wrapper_cfg())
+
+
 @pytest.mark.parametrize('cfg', [dict(layer_decay_rate=0.0), dict(decay_rate=0.9)])
 def test_unusable_settings_are_named(cfg) -> None:
     model = nn.Module()

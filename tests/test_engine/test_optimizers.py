@@ -1,8 +1,13 @@
+import copy
+import traceback
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from dino_mm.engine.hooks import ema_update_
 from dino_mm.engine.optimizers import LARS, clip_each_grad_, regularised_names
 from dino_mm.models import DINOHead
 from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
@@ -89,16 +94,83 @@ def test_each_gradient_is_clipped_on_its_own() -> None:
     assert grads[0].norm().item() == pytest.approx(3.0, rel=1e-5)
 
 
-def test_non_finite_gradients_skip_the_step_and_are_named() -> None:
+FUSED = dict(type='AdamW', lr=0.1, weight_decay=0.04, fused=True)
+OPTIMIZERS = {
+    'fused AdamW': FUSED,
+    'fused SGD': dict(type='SGD', lr=0.1, momentum=0.9, fused=True),
+    'AdamW': FUSED | dict(fused=False),
+    'LARS': dict(type='LARS', lr=0.1),
+}
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_non_finite_gradients_skip_the_step_and_are_named(name) -> None:
     head = DINOHead(4, out_dim=3, hidden_dim=4, bottleneck_dim=2)
-    wrapper = build(head)
+    wrapper = build(head, optimizer=OPTIMIZERS[name], clip_grad=3.0)
+    x = torch.randn(2, 4)
+    wrapper.update_params(head(x).sum())
     before = [p.detach().clone() for p in head.parameters()]
-    wrapper.update_params(head(torch.randn(2, 4)).sum() + head.mlp[2].bias.sum() * float('inf'))
+    state = copy.deepcopy(wrapper.optimizer.state_dict()['state'])
+    handle = head.mlp[2].bias.register_hook(lambda grad: grad * float('nan'))
+    wrapper.update_params(head(x).sum())
+    handle.remove()
     assert all(p.equal(b) for p, b in zip(head.parameters(), before, strict=True))
-    assert wrapper.pop_skipped() == (1, 'mlp.2.bias')
-    wrapper.update_params(head(torch.randn(2, 4)).sum())
+    after = wrapper.optimizer.state_dict()['state']
+    for index, moments in state.items():
+        for key, value in moments.items():
+            assert after[index][key].equal(value), key
+    assert wrapper.pop_skipped() == (1, 'the gradient of mlp.2.bias')
+    wrapper.update_params(head(x).sum() * float('nan'))
+    assert wrapper.pop_skipped() == (1, 'the loss')
+    wrapper.update_params(head(x).sum())
     assert wrapper.pop_skipped() == (0, '')
     assert not head.mlp[0].weight.equal(before[0])
+
+
+class Asked(TorchDispatchMode):
+    """Notes where the host asks a tensor for its value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            ours = [f for f in traceback.extract_stack() if '/dino_mm/' in f.filename]
+            self.where.append(ours[-1].name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_fused_step_asks_the_device_nothing(toy_model) -> None:
+    model = MODELS.build(toy_model)
+    wrapper = build(model, optimizer=FUSED, clip_grad=3.0)
+    student, teacher = list(model.student.parameters()), list(model.teacher.parameters())
+    for fused in (True, False):
+        wrapper.optimizer.param_groups[0]['fused'] = fused
+        with Asked() as asked, wrapper.optim_context(model):
+            outputs = model([torch.randn(2, 3, 32, 32)] * 2, mode='loss')
+            wrapper.update_params(outputs['loss'])
+            ema_update_(teacher, student, 0.9)
+        if fused:  # the loss looks at its own factor, on a CPU only
+            assert asked.where == ['_scaled']
+            wrapper.optimizer = torch.optim.AdamW(student)
+        else:
+            assert 'step' in asked.where
+
+
+def test_a_fused_optimiser_equals_the_plain_one() -> None:
+    heads = [DINOHead(4, out_dim=3, hidden_dim=4, bottleneck_dim=2) for _ in range(2)]
+    heads[1].load_state_dict(heads[0].state_dict())
+    wrappers = [
+        build(head, optimizer=FUSED | dict(lr=1e-3, fused=fused))
+        for head, fused in zip(heads, (True, False), strict=True)
+    ]
+    for _ in range(4):
+        x = torch.randn(2, 4)
+        for head, wrapper in zip(heads, wrappers, strict=True):
+            wrapper.update_params(head(x).square().sum())
+    for ours, theirs in zip(*(head.parameters() for head in heads), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_bfloat16_autocast_on_this_device() -> None:

@@ -1,16 +1,13 @@
 """Scenes of scikit-learn's handwritten digits, rendered into data/digits on first use."""
 
+_base_ = './pretrain_loader.py'
+
 data_root = 'data/digits'
 scene_size = 32
 
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,
-    persistent_workers=True,
-    pin_memory=False,
-    drop_last=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='EmbeddedDigits',
         data_root=data_root,

@@ -1,12 +1,18 @@
-from .loading import LoadImage, read_image, to_rgb
-from .multi_crop import CropParams, DINOMultiCrop, apply_crop, draw_box
+from .functional import CropParams, apply_crop, draw_box
+from .ignore_labels import IgnoreLabels
+from .loading import LoadImage, read_image, read_tensor, to_rgb
+from .multi_crop import DINOMultiCrop
+from .standardise import StandardisePerImage
 
 __all__ = [
     'CropParams',
     'DINOMultiCrop',
+    'IgnoreLabels',
     'LoadImage',
+    'StandardisePerImage',
     'apply_crop',
     'draw_box',
     'read_image',
+    'read_tensor',
     'to_rgb',
 ]

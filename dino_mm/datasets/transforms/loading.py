@@ -5,6 +5,9 @@ import warnings
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
+from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.registry import TRANSFORMS
 
@@ -46,30 +49,51 @@ def read_image(path: str) -> Image.Image:
         ) from error
 
 
+def read_tensor(path: str) -> Tensor:
+    """Decodes a file to a (3, H, W) uint8 RGB tensor: torchvision where it can, else Pillow.
+
+    The same values as :func:`read_image`.
+
+    Raises:
+        OSError: As :func:`read_image`.
+    """
+    try:
+        image = decode_jpeg(read_file(path), ImageReadMode.UNCHANGED)
+    except RuntimeError:  # no JPEG, or a broken one: Pillow reads it or names the error
+        return pil_to_tensor(read_image(path))
+    if len(image) == 4:  # CMYK, which Pillow converts in a way of its own
+        return pil_to_tensor(read_image(path))
+    return image.expand(3, -1, -1)
+
+
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Loads ``img_path`` as a PIL image in RGB.
+    """Loads ``img_path`` in RGB.
 
     Added keys: ``img`` (PIL.Image), ``ori_shape`` and ``img_shape`` (H, W).
 
     Args:
         ignore_broken (bool): Warn of an unreadable file and take another image in its place.
+        as_tensor (bool): ``img`` is a (3, H, W) uint8 tensor of the same values, decoded faster
+            where the file is a JPEG. For :class:`DINOMultiCrop` with a backend other than Pillow.
     """
 
-    def __init__(self, ignore_broken: bool = False) -> None:
-        self.ignore_broken = ignore_broken
+    def __init__(self, ignore_broken: bool = False, as_tensor: bool = False) -> None:
+        self.ignore_broken, self.as_tensor = ignore_broken, as_tensor
 
     def transform(self, results: dict) -> dict | None:
         if 'img' in results:  # data sets that hold their images, such as CIFAR-10
             image = to_rgb(results['img'])
+            image = pil_to_tensor(image) if self.as_tensor else image
         else:
             try:
-                image = read_image(results['img_path'])
+                image = (read_tensor if self.as_tensor else read_image)(results['img_path'])
             except OSError as error:
                 if not self.ignore_broken:
                     raise
                 warnings.warn(str(error), stacklevel=1)
                 return None
         results['img'] = image
-        results['ori_shape'] = results['img_shape'] = image.size[::-1]
+        shape = tuple(image.shape[1:]) if self.as_tensor else image.size[::-1]
+        results['ori_shape'] = results['img_shape'] = shape
         return results

@@ -1,92 +1,58 @@
 """Multi-crop augmentation of DINO."""
 
-import math
 import random
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torchvision.transforms.functional as F
 from mmcv.transforms import BaseTransform
-from PIL import Image, ImageFilter, ImageOps
+from mmengine.device import get_device
+from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import get_worker_info
 from torchvision.transforms import InterpolationMode
 
 from dino_mm.registry import TRANSFORMS
 
-_ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+from .functional import CropParams, apply_crop, batched, draw_box, opencv
+
+#: Who does what: see :class:`DINOMultiCrop`.
+BACKENDS = ('pillow', 'opencv', 'device', 'decode', 'auto')
 
 
-@dataclass
-class CropParams:
-    """Everything drawn for one crop.
+def as_pillow(image: Image.Image | np.ndarray | Tensor) -> Image.Image:
+    """A PIL image of one, of an (H, W, 3) BGR array or of a (3, H, W) RGB tensor."""
+    return image if isinstance(image, Image.Image) else F.to_pil_image(as_tensor(image))
 
-    Attributes:
-        box (tuple): ``top, left, height, width`` in pixels of the source.
-        size (int): Edge of the crop in pixels.
-        flip (bool): Mirrored left to right.
-        jitter (list): ``(adjustment, factor)`` in order of application, adjustments numbered
-            brightness, contrast, saturation, hue; empty for none.
-        gray (bool): Turned to grey levels.
-        blur (float): Radius of the Gaussian blur in pixels, 0 for none.
-        solarize (bool): Values from the threshold up inverted.
+
+def as_tensor(image: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """A (3, H, W) RGB tensor of the same."""
+    if isinstance(image, Tensor):
+        return image
+    if isinstance(image, Image.Image):
+        return F.pil_to_tensor(image)
+    return torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
+
+
+def fit_canvas(image: Tensor, edge: int) -> tuple[Tensor, float, float]:
+    """Puts an image into the upper left corner of a black square, scaled down if it is larger.
+
+    Args:
+        image (Tensor): (3, H, W) uint8.
+        edge (int): Of the square.
+
+    Returns:
+        tuple: The square (3, edge, edge), and by how much height and width were scaled.
     """
-
-    box: tuple[int, int, int, int]
-    size: int
-    flip: bool
-    jitter: list[tuple[int, float]]
-    gray: bool
-    blur: float
-    solarize: bool
-
-
-def draw_box(
-    rng: np.random.Generator,
-    height: int,
-    width: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-) -> tuple[int, int, int, int]:
-    """Box of a random resized crop: ``top, left, height, width``.
-
-    Area share uniform in ``scale``, aspect ratio log-uniform in ``ratio``; after ten misses the
-    largest central box of a permitted ratio (``torchvision.transforms.RandomResizedCrop``).
-    """
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    w, h = (
-        (width, round(width / aspect))
-        if width / height < ratio[0]
-        else (round(height * aspect), height)
-        if width / height > ratio[1]
-        else (width, height)
-    )
-    return (height - h) // 2, (width - w) // 2, h, w
-
-
-def apply_crop(
-    image: Image.Image, crop: CropParams, interpolation: InterpolationMode, threshold: int
-) -> Tensor:
-    """Performs one crop on a PIL image: uint8 tensor (3, size, size)."""
-    image = F.resized_crop(image, *crop.box, [crop.size, crop.size], interpolation)
-    if crop.flip:
-        image = F.hflip(image)
-    for adjustment, factor in crop.jitter:
-        image = _ADJUST[adjustment](image, factor)
-    if crop.gray:
-        image = F.rgb_to_grayscale(image, num_output_channels=3)
-    if crop.blur:
-        image = image.filter(ImageFilter.GaussianBlur(crop.blur))
-    if crop.solarize:
-        image = ImageOps.solarize(image, threshold)
-    return F.pil_to_tensor(image)
+    height, width = image.shape[1:]
+    scale = min(1.0, edge / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    if scale < 1:
+        image = interpolate(image[None], size, mode='bicubic', antialias=True)[0]
+    canvas = image.new_zeros(3, edge, edge)
+    canvas[:, : size[0], : size[1]] = image
+    return canvas, size[0] / height, size[1] / width
 
 
 @TRANSFORMS.register_module()
@@ -94,14 +60,16 @@ class DINOMultiCrop(BaseTransform):
     """Two global and several local views of one image (paper section 3.1, appendix C).
 
     The defaults are the published augmentation (``DataAugmentationDINO``). Crops leave as uint8
-    tensors; the data preprocessor normalises them on the device.
+    tensors; :class:`dino_mm.models.MultiCropDataPreprocessor` normalises them on the device. All
+    backends draw the same parameters and differ in rounding alone (docs/performance.md).
 
     Random draws depend on seed, epoch and sample index alone when training runs by epochs
     (:class:`dino_mm.engine.hooks.SetEpochHook`), so they do not depend on the number of workers
     and a resumed run repeats none; otherwise on the worker's own seed.
 
-    Required key: ``img`` (PIL RGB image, or (H, W, 3) uint8 BGR as mmcv loads it). Modified key:
-    ``inputs``, a list of uint8 tensors (3, h, w), the global crops first.
+    Required key: ``img`` (PIL RGB image, (3, H, W) uint8 RGB tensor, or (H, W, 3) uint8 BGR array
+    as mmcv loads it). Modified key: ``inputs``, a list of uint8 tensors (3, h, w), the global crops
+    first; ``'device'`` and ``'decode'`` add what the data preprocessor needs to go on.
 
     Args:
         global_size (int): Edge of the two global crops in pixels.
@@ -120,6 +88,12 @@ class DINOMultiCrop(BaseTransform):
         solarize_prob (tuple): Probability of solarisation, in the same order.
         solarize_threshold (int): Values from here up are inverted.
         interpolation (str): Of the resize.
+        backend (str): ``'pillow'`` performs the published operations. ``'opencv'`` does so faster.
+            ``'device'`` crops and resizes here and leaves flip, colours and blur to the data
+            preprocessor, on the training device. ``'decode'`` leaves it the resize too. ``'auto'``
+            is ``'device'`` where there is an accelerator, else ``'opencv'``.
+        canvas (int): For ``'decode'``, edge in pixels of the square that an image is handed over
+            in; larger images are scaled down to it first.
 
     Example:
         >>> image = Image.new('RGB', (320, 240))
@@ -147,12 +121,26 @@ class DINOMultiCrop(BaseTransform):
         solarize_prob: tuple[float, float, float] = (0.0, 0.2, 0.0),
         solarize_threshold: int = 128,
         interpolation: str = 'bicubic',
+        backend: str = 'pillow',
+        canvas: int = 512,
     ) -> None:
         if num_local < 0:
             raise ValueError(f'DINOMultiCrop.num_local must not be negative, got {num_local}')
         for key, scale in dict(global_scale=global_scale, local_scale=local_scale).items():
             if not 0 < scale[0] <= scale[1] <= 1:
                 raise ValueError(f'DINOMultiCrop.{key} must be a range within (0, 1], got {scale}')
+        if backend not in BACKENDS:
+            raise ValueError(f'DINOMultiCrop.backend must be one of {BACKENDS}, got {backend!r}')
+        if backend == 'auto':
+            backend = 'opencv' if get_device() == 'cpu' else 'device'
+        known = dict(
+            opencv=('bicubic', 'bilinear'), device=('bicubic', 'bilinear'), decode=('bicubic',)
+        )
+        if interpolation not in known.get(backend, (interpolation,)):
+            raise ValueError(
+                f'DINOMultiCrop.interpolation={interpolation!r} needs backend="pillow"; '
+                f'{backend!r} knows {known[backend]}'
+            )
         self.views = [
             (global_size, global_scale, blur_prob[0], solarize_prob[0]),
             (global_size, global_scale, blur_prob[1], solarize_prob[1]),
@@ -163,6 +151,8 @@ class DINOMultiCrop(BaseTransform):
         self.strengths = (brightness, contrast, saturation, hue)
         self.blur_radius, self.solarize_threshold = blur_radius, solarize_threshold
         self.interpolation = InterpolationMode(interpolation)
+        self.backend, self.canvas = backend, canvas
+        self.max_blur = blur_radius[1] if max(blur_prob) > 0 else 0.0
         # Shared memory, so that persistent workers see it: epoch (-1 unknown) and seed.
         self._clock = torch.tensor([-1, 0]).share_memory_()
         self._worker_rng: tuple[object, np.random.Generator] | None = None
@@ -207,13 +197,27 @@ class DINOMultiCrop(BaseTransform):
         )
 
     def transform(self, results: dict) -> dict:
-        image = results['img']
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
-        crops = self.draw(self._rng(results), image.height, image.width)
+        pillow = self.backend == 'pillow'
+        image = (as_pillow if pillow else as_tensor)(results['img'])
+        height, width = (image.height, image.width) if pillow else image.shape[1:]
+        crops = self.draw(self._rng(results), height, width)
+        mode, threshold = self.interpolation, self.solarize_threshold
+        if pillow:
+            return dict(inputs=[apply_crop(image, crop, mode, threshold) for crop in crops])
+        if self.backend == 'decode':
+            canvas, vertical, horizontal = fit_canvas(image, self.canvas)
+            boxes = np.array([crop.box for crop in crops], np.float32)
+            return dict(
+                inputs=canvas,
+                boxes=torch.from_numpy(boxes * np.float32([vertical, horizontal] * 2)),
+                sizes=torch.tensor([crop.size for crop in crops]),
+                photometric=batched.encode(crops, threshold, self.max_blur),
+            )
+        resized = [opencv.resized_crop(image, crop, mode.value) for crop in crops]
+        if self.backend == 'opencv':
+            pairs = zip(resized, crops, strict=True)
+            return dict(inputs=[opencv.photometric(*pair, threshold) for pair in pairs])
         return dict(
-            inputs=[
-                apply_crop(image, crop, self.interpolation, self.solarize_threshold)
-                for crop in crops
-            ]
+            inputs=[crop.contiguous() for crop in resized],
+            photometric=batched.encode(crops, threshold, self.max_blur),
         )

@@ -10,16 +10,32 @@ from dino_mm.registry import HOOKS
 from .utils import optimizer_step, unwrap
 
 
+def round_at_random(x: Tensor) -> Tensor:
+    """Float32 to bfloat16, up or down by chance so that the mean stays: no bias."""
+    bits = x.view(torch.int32)
+    noise = torch.randint_like(bits, 2**16)  # below the last bit that bfloat16 keeps
+    return ((bits + noise) & -(2**16)).view(torch.float32).bfloat16()
+
+
 @torch.no_grad()
 def ema_update_(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
     r"""In place and fused: :math:`t \leftarrow m\,t + (1 - m)\,s`.
+
+    Steps are mostly smaller than what separates neighbouring bfloat16 numbers: such teachers are
+    rounded at random, so that they follow on average.
 
     Example:
         >>> t, s = [torch.zeros(2)], [torch.ones(2)]
         >>> ema_update_(t, s, momentum=0.75); t
         [tensor([0.2500, 0.2500])]
     """
-    torch._foreach_lerp_(teacher, student, 1 - momentum)
+    pairs = list(zip(teacher, student, strict=True))
+    same = [(t, s) for t, s in pairs if t.dtype == s.dtype]
+    if same:
+        torch._foreach_lerp_([t for t, _ in same], [s for _, s in same], 1 - momentum)
+    for t, s in pairs:
+        if t.dtype != s.dtype:
+            t.copy_(round_at_random(torch.lerp(t.float(), s.float(), 1 - momentum)))
 
 
 @HOOKS.register_module()

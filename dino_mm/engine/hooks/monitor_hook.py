@@ -4,52 +4,67 @@ from mmengine.hooks import Hook
 
 from dino_mm.registry import HOOKS
 
-from .utils import unwrap
+from .utils import is_logged, unwrap
 
 
 @HOOKS.register_module()
 class MonitorHook(Hook):
-    """Watches for collapse and non-finite gradients at every logging interval.
+    """Watches for collapse and non-finite values wherever the logger writes, and at the end.
 
     Args:
-        interval (int): Iterations between checks; use the logger's.
+        max_skipped (int): Iterations in a row without a single optimiser step, for want of finite
+            gradients, that end the run. At its end any number does.
         margin (float): Relative distance of the teacher's entropy to its limits (0 and ln K)
             below which outputs count as collapsed.
         patience (int): Consecutive collapsed checks before the warning.
+
+    Raises:
+        FloatingPointError: Naming what was not finite.
     """
 
     priority = 'LOW'
 
-    def __init__(self, interval: int = 50, margin: float = 0.002, patience: int = 5) -> None:
-        self.interval, self.margin, self.patience = interval, margin, patience
+    def __init__(self, max_skipped: int = 50, margin: float = 0.002, patience: int = 5) -> None:
+        self.max_skipped, self.margin, self.patience = max_skipped, margin, patience
         self.collapsed = 0
 
+    def before_train(self, runner) -> None:
+        self.checked = self.last_good = runner.iter
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        wrapper = runner.optim_wrapper
-        if not self.every_n_inner_iters(batch_idx, self.interval):
+        if not is_logged(runner, batch_idx):
             return
-        self._check_skipped(runner)
-        if getattr(wrapper, 'grad_norm', None) is not None:
-            runner.message_hub.update_scalar('train/grad_norm', float(wrapper.grad_norm))
+        self._check_skipped(runner, runner.iter + 1, self.max_skipped)
+        if getattr(runner.optim_wrapper, 'grad_norm', None) is not None:
+            norm = float(runner.optim_wrapper.grad_norm)
+            runner.message_hub.update_scalar('train/grad_norm', norm)
         self._check_collapse(runner, float(outputs['teacher_entropy']))
 
-    def _check_skipped(self, runner) -> None:
+    def after_train(self, runner) -> None:
+        self._check_skipped(runner, runner.iter, 1)
+
+    def _check_skipped(self, runner, done: int, limit: int) -> None:
         wrapper = runner.optim_wrapper
         if not hasattr(wrapper, 'pop_skipped'):
             return
         skipped, culprit = wrapper.pop_skipped()
-        if not skipped:
-            return
+        if skipped:
+            self.culprit = culprit
+        accumulated = wrapper._accumulative_counts
+        if skipped < max(done // accumulated - self.checked // accumulated, 1):
+            self.last_good = done
+        self.checked = done
         mend = 'lower optim_wrapper.optimizer.lr or optim_wrapper.clip_grad, or train without --amp'
-        if skipped * wrapper._accumulative_counts >= self.interval:
+        if done - self.last_good >= limit:
             raise FloatingPointError(
-                f'every optimiser step of the last {self.interval} iterations had non-finite '
-                f'gradients, lately in {culprit}: {mend}'
+                f'{self.culprit} was not finite, and no optimiser step was made in '
+                f'{done - self.last_good} iterations: {mend}'
             )
-        runner.logger.warning(
-            f'skipped {skipped} optimiser steps with non-finite gradients, lately in {culprit}; '
-            f'if this goes on, {mend}'
-        )
+        if skipped:
+            runner.logger.warning(
+                f'skipped {skipped} optimiser steps, lately because {culprit} was not finite; '
+                f'if this goes on, {mend}'
+            )
 
     def _check_collapse(self, runner, entropy: float) -> None:
         limit = unwrap(runner.model).criterion.max_entropy

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
 
-from .utils import unwrap
+from .utils import is_logged, unwrap
 
 
 def format_report(baselines: dict[str, float], history: list[tuple[int, float]]) -> str:
@@ -40,26 +40,44 @@ class ReportHook(Hook):
         metric (str): Validation metric to follow.
         raw_pixels (bool): Also evaluate raw pixels on the same split (small images only).
         attention_images (int): Validation images in the attention picture.
+        curve_points (int): Points of the curves, each the mean of the iterations since the last.
     """
 
     priority = 'LOWEST'
 
     def __init__(
-        self, metric: str = 'knn/k20_top1', raw_pixels: bool = False, attention_images: int = 6
+        self,
+        metric: str = 'knn/k20_top1',
+        raw_pixels: bool = False,
+        attention_images: int = 6,
+        curve_points: int = 2000,
     ) -> None:
         self.metric, self.raw_pixels = metric, raw_pixels
-        self.attention_images = attention_images
+        self.attention_images, self.curve_points = attention_images, curve_points
 
     def before_train(self, runner) -> None:
         # Kept in the message hub, and so in the checkpoints of an interrupted run.
         self.baselines = runner.message_hub.runtime_info.setdefault('report_baselines', {})
         self.history = runner.message_hub.runtime_info.setdefault('report_history', [])
-        for key in ('report_baselines', 'report_history'):
+        #: Rows of iteration, loss and teacher entropy.
+        self.curves = runner.message_hub.runtime_info.setdefault('report_curves', [])
+        for key in ('report_baselines', 'report_history', 'report_curves'):
             runner.message_hub.update_info(key, runner.message_hub.get_info(key), resumed=True)
         if runner.iter == 0 and runner.val_loop is not None:
             if self.raw_pixels:
                 self.baselines['raw pixels'] = self._raw_pixel_accuracy(runner)
             runner.val_loop.run()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        # The message hub remembers the latest iterations only.
+        done = runner.iter + 1
+        since = done - (self.curves[-1][0] if self.curves else 0)
+        if is_logged(runner, batch_idx) and since * self.curve_points >= runner.max_iters:
+            means = [
+                float(runner.message_hub.get_scalar(f'train/{name}').mean(since))
+                for name in ('loss', 'teacher_entropy')
+            ]
+            self.curves.append((done, *means))
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         if self.metric not in metrics:
@@ -105,8 +123,7 @@ class ReportHook(Hook):
         files['curves'] = os.path.join(folder, 'curves.png')
         draw_curves(
             files['curves'],
-            self._scalar(runner, 'loss'),
-            self._scalar(runner, 'teacher_entropy'),
+            np.array(self.curves).T,
             model.criterion.max_entropy,
             self.history,
             self.baselines,
@@ -119,10 +136,6 @@ class ReportHook(Hook):
             runner.logger.info('\n' + format_report(self.baselines, self.history))
         lines = [f'  {name:<10} {path}' for name, path in files.items()]
         runner.logger.info('\n' + '\n'.join(['Where things are', *lines]))
-
-    @staticmethod
-    def _scalar(runner, name: str) -> np.ndarray:
-        return np.asarray(runner.message_hub.get_scalar(f'train/{name}').data[0])
 
     def _draw_attention(self, runner, model, path: str) -> None:
         from dino_mm.visualization import class_token_attention, draw_attention

@@ -2,6 +2,7 @@
 
 import math
 
+from mmengine.hooks import LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
@@ -19,3 +20,14 @@ def optimizer_step(runner: Runner, done: int) -> tuple[int, int]:
     """
     accumulated = runner.optim_wrapper._accumulative_counts
     return done // accumulated, math.ceil(runner.max_iters / accumulated)
+
+
+def is_logged(runner: Runner, batch_idx: int) -> bool:
+    """Whether scalars of this iteration may be asked for: where the logger writes, and at the end
+    of each epoch. Without a logger always."""
+    logger = next((hook for hook in runner.hooks if isinstance(hook, LoggerHook)), None)
+    if logger is None or logger.every_n_inner_iters(batch_idx, logger.interval):
+        return True
+    return logger.end_of_epoch(runner.train_dataloader, batch_idx) or logger.is_last_train_iter(
+        runner
+    )

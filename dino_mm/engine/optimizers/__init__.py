@@ -1,3 +1,4 @@
+from .autocast import AutocastOptimWrapper
 from .constructor import DINOOptimWrapperConstructor, regularised_names
 from .lars import LARS
 from .layer_decay import LayerDecayOptimWrapperConstructor, layer_rates
@@ -5,6 +6,7 @@ from .optim_wrapper import DINOOptimWrapper, clip_each_grad_
 
 __all__ = [
     'LARS',
+    'AutocastOptimWrapper',
     'DINOOptimWrapper',
     'DINOOptimWrapperConstructor',
     'LayerDecayOptimWrapperConstructor',

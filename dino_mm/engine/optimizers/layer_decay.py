@@ -23,8 +23,8 @@ def layer_rates(model: nn.Module, decay: float) -> dict[str, float]:
         decay (float): Factor from one layer to the one below, in (0, 1].
 
     Raises:
-        ValueError: The backbone cannot tell its layers: mmseg's and mmdet's own constructors
-            would silently treat all of them alike.
+        ValueError: The backbone cannot tell its layers, or takes all for one: mmseg's and mmdet's
+            own constructors would silently treat all of them alike.
     """
     backbone = getattr(model, 'backbone', None)
     if not hasattr(backbone, 'get_layer_depth'):
@@ -32,6 +32,12 @@ def layer_rates(model: nn.Module, decay: float) -> dict[str, float]:
             'optim_wrapper.paramwise_cfg.layer_decay_rate: model.backbone '
             f'({type(backbone).__name__}) has no get_layer_depth(); take '
             'dino_mm.VisionTransformer or a backbone of mmpretrain that has it'
+        )
+    names = [f'backbone.{name}' for name, _ in backbone.named_parameters()]
+    if len({backbone.get_layer_depth(name, 'backbone.') for name in names}) == 1:
+        raise ValueError(
+            f'optim_wrapper.paramwise_cfg.layer_decay_rate: {type(backbone).__name__}.'
+            f'get_layer_depth() knows none of its layers, such as {names[-1]}'
         )
     rates = {}
     for name, param in model.named_parameters():

@@ -95,7 +95,8 @@ class DINOOptimWrapper(OptimWrapper):
 
     def _count_skipped(self, finite: Tensor, params: list[Tensor], norms: Sequence[Tensor]) -> None:
         norm_of, zero = iter(norms), torch.zeros_like(norms[0])
-        values = [self._loss] + [zero if p.grad is None else next(norm_of) for p in params]
+        loss = zero if self._loss is None else self._loss
+        values = [loss] + [zero if p.grad is None else next(norm_of) for p in params]
         self._loss = None
         first = (~torch.stack(values).isfinite()).int().argmax()  # 0 is the loss
         if self._skipped is None:

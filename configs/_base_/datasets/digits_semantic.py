@@ -1,0 +1,33 @@
+"""Scenes of four handwritten digits with masks, rendered into data/digits on first use.
+
+128 scenes to train on and 90 of other digit images to test on, grey as in pretraining.
+"""
+
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='RandomGrayscale',
+        prob=1.0,
+        keep_channels=True,
+        channel_weights=(0.114, 0.587, 0.299),
+    ),
+    dict(type='LoadAnnotations'),
+    dict(type='dino_mm.StandardisePerImage'),
+    dict(type='PackSegInputs'),
+]
+dataset = dict(type='dino_mm.DigitMasks', data_root='data/digits', scene_size=64, pipeline=pipeline)
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(split='train', indices=128, **dataset),
+)
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(split='val', **dataset),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator

@@ -1,0 +1,15 @@
+"""Linear head on frozen patch tokens of a ViT-B/16, Cityscapes.
+
+Command: tools/dist_train.sh configs/segmentation/linear_vit-b16_40k_cityscapes.py 8 --amp
+    --cfg-options model.backbone.init_cfg.checkpoint=FILE
+Cost: 40,000 iterations of 16 crops of 512 pixels; not measured here for want of a GPU.
+Published: none for DINO in its paper or code.
+"""
+
+_base_ = [
+    '../_base_/models/linear_seg_vit-b16.py',
+    '../_base_/datasets/cityscapes.py',
+    '../_base_/schedules/seg_linear_40k.py',
+]
+
+model = dict(decode_head=dict(num_classes=19))

@@ -1,0 +1,15 @@
+"""Segmenter's mask transformer on a ViT-S/16, Cityscapes.
+
+Command: tools/dist_train.sh configs/segmentation/segmenter_vit-s16_80k_cityscapes.py 8 --amp
+    --cfg-options model.backbone.init_cfg.checkpoint=FILE
+Cost: 80,000 iterations of 16 crops of 512 pixels; not measured here for want of a GPU.
+Published: none for DINO in its paper or code.
+"""
+
+_base_ = [
+    '../_base_/models/segmenter_vit-s16.py',
+    '../_base_/datasets/cityscapes.py',
+    '../_base_/schedules/seg_80k.py',
+]
+
+model = dict(decode_head=dict(num_classes=19))

@@ -1,0 +1,18 @@
+"""UPerNet on a ViT-S/16, Pascal VOC 2012 with SBD.
+
+Command: tools/dist_train.sh configs/segmentation/upernet_vit-s16_20k_voc12aug.py 8 --amp
+    --cfg-options model.backbone.init_cfg.checkpoint=FILE
+Cost: 20,000 iterations of 16 crops of 512 pixels; not measured here for want of a GPU.
+Published: none for DINO in its paper or code.
+"""
+
+_base_ = [
+    '../_base_/models/upernet_vit-s16.py',
+    '../_base_/datasets/voc12aug.py',
+    '../_base_/schedules/seg_20k.py',
+]
+
+num_classes = 21
+model = dict(
+    decode_head=dict(num_classes=num_classes), auxiliary_head=dict(num_classes=num_classes)
+)

@@ -1,0 +1,41 @@
+"""UPerNet on the quickstart's ViT, trained whole: embedded digits, no download.
+
+Command: python tools/train.py configs/segmentation/upernet_vit-tiny_digits.py --cfg-options
+    model.backbone.init_cfg.checkpoint=work_dirs/dino_vit-tiny_digits/backbone.pth
+Random backbone: --cfg-options model.backbone.init_cfg=None
+Cost: TODO
+"""
+
+_base_ = [
+    '../_base_/models/upernet_vit-s16.py',
+    '../_base_/datasets/digits_semantic.py',
+    '../_base_/schedules/seg_20k.py',
+]
+
+num_classes = 11
+model = dict(
+    # Standardised image by image.
+    data_preprocessor=dict(mean=None, std=None, size=(64, 64), test_cfg=dict(size_divisor=8)),
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),
+        img_size=64,
+        patch_size=8,
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.0,
+        weight_init='xavier',
+        init_cfg=dict(checkpoint='work_dirs/dino_vit-tiny_digits/backbone.pth'),
+    ),
+    neck=dict(embed_dim=96),
+    decode_head=dict(in_channels=[96, 96, 96, 96], channels=64, num_classes=num_classes),
+    auxiliary_head=dict(in_channels=96, channels=64, num_classes=num_classes),
+    test_cfg=dict(mode='whole'),
+)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+auto_scale_lr = dict(enable=False)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=1000),
+]
+train_cfg = dict(max_iters=1000, val_interval=250)
+default_hooks = dict(checkpoint=dict(interval=250))
+randomness = dict(seed=0)

@@ -1,0 +1,30 @@
+"""Labels that neither training nor evaluation counts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from dino_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class IgnoreLabels(BaseTransform):
+    """Gives the void ids of a data set mmseg's own, which losses and metrics skip.
+
+    Changed key: ``gt_seg_map``, (H, W) uint8.
+
+    Args:
+        ids (Sequence[int]): Void ids in the masks.
+        ignore_index (int): What they become.
+    """
+
+    def __init__(self, ids: Sequence[int], ignore_index: int = 255) -> None:
+        self.ids, self.ignore_index = list(ids), ignore_index
+
+    def transform(self, results: dict) -> dict:
+        labels = results['gt_seg_map']
+        results['gt_seg_map'] = np.where(
+            np.isin(labels, self.ids), np.uint8(self.ignore_index), labels
+        )
+        return results

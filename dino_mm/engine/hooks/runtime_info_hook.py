@@ -1,0 +1,51 @@
+"""Scalars of a run without halting it."""
+
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from torch import Tensor
+
+from dino_mm.registry import HOOKS
+
+from .utils import is_logged
+
+
+@HOOKS.register_module()
+class DeferredRuntimeInfoHook(RuntimeInfoHook):
+    """MMEngine's hook of that name, whose scalars reach the host only when they are logged.
+
+    MMEngine asks the device for every loss after every iteration, which then waits for it, and
+    appends to histories whose copying grows with the run. Here one transfer brings what gathered
+    since the last log. Set it in place of the other:
+    ``default_hooks = dict(runtime_info=dict(type='DeferredRuntimeInfoHook'))``.
+
+    Args:
+        history (int): Iterations that the message hub remembers.
+    """
+
+    def __init__(self, history: int = 2000) -> None:
+        self.history = history
+        self.pending: list[dict[str, Tensor]] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if outputs:
+            self.pending.append(outputs)
+        if is_logged(runner, batch_idx):
+            self._flush(runner.message_hub)
+
+    def before_val(self, runner) -> None:
+        self._flush(runner.message_hub)
+        super().before_val(runner)
+
+    def after_train(self, runner) -> None:
+        self._flush(runner.message_hub)
+        super().after_train(runner)
+
+    def _flush(self, message_hub) -> None:
+        values = [torch.as_tensor(v).detach().float() for row in self.pending for v in row.values()]
+        keys = [key for row in self.pending for key in row]
+        self.pending.clear()
+        if values:
+            for key, value in zip(keys, torch.stack(values).tolist(), strict=True):
+                message_hub.update_scalar(f'train/{key}', value)
+        for buffer in message_hub.log_scalars.values():
+            buffer.max_length = self.history

@@ -1,0 +1,6 @@
+"""Segmentors of mmseg's kind; import by ``custom_imports`` of the configs that use them."""
+
+from .linear_head import LinearHead
+from .linear_segmentor import LinearSegmentor
+
+__all__ = ['LinearHead', 'LinearSegmentor']

@@ -1,0 +1,55 @@
+"""Picture of segmentations beside images and labels."""
+
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use('Agg')  # no display on clusters
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+
+def colour(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Labels (H, W) in the colours of their classes, (H, W, 3) uint8; ignored ones are white."""
+    out = np.full((*labels.shape, 3), 255, np.uint8)
+    known = labels < len(palette)
+    out[known] = np.asarray(palette, np.uint8)[labels[known]]
+    return out
+
+
+def draw_segmentation(
+    path: str,
+    samples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+) -> None:
+    """Draws a row per sample: image, labels, prediction, and what each colour stands for.
+
+    Args:
+        path (str): Picture file.
+        samples (Sequence[tuple]): Image (H, W, 3) uint8 RGB, labels (H, W) and prediction (H, W).
+        classes (Sequence[str]): Names of the classes.
+        palette (Sequence): Their colours, RGB from 0 to 255.
+    """
+    figure, axes = plt.subplots(
+        len(samples), 3, figsize=(10, 2.6 * len(samples)), squeeze=False, layout='constrained'
+    )
+    for row, (image, labels, prediction) in zip(axes, samples, strict=True):
+        row[0].imshow(image)
+        row[1].imshow(colour(labels, palette), interpolation='nearest')
+        row[2].imshow(colour(prediction, palette), interpolation='nearest')
+    for axis, title in zip(axes[0], ('image', 'labels', 'prediction'), strict=True):
+        axis.set_title(title)
+    for axis in axes.flat:
+        axis.axis('off')
+    shown = np.unique(np.concatenate([part.ravel() for _, *parts in samples for part in parts]))
+    patches = [
+        Patch(facecolor=np.array(palette[i]) / 255, edgecolor='black', label=classes[i])
+        for i in shown
+        if i < len(classes)
+    ]
+    figure.legend(handles=patches, loc='outside lower center', ncols=6, fontsize='small')
+    figure.savefig(path, dpi=100)
+    plt.close(figure)

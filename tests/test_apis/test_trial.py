@@ -1,0 +1,36 @@
+"""--trial shrinks configs of every kind of loop."""
+
+import pytest
+from mmengine.config import Config
+
+from dino_mm.apis import train
+from dino_mm.apis.trial import shrink
+
+from ..conftest import TOOLS
+
+SEGMENTATION = TOOLS.parent / 'configs/segmentation'
+
+
+def test_iterations_schedules_and_checkpoints_of_a_segmentation_config() -> None:
+    pytest.importorskip('mmseg.models')
+    cfg = Config.fromfile(SEGMENTATION / 'upernet_vit-s16_20k_voc12aug.py')
+    shrink(cfg)
+    assert cfg.train_cfg.max_iters == cfg.train_cfg.val_interval == 8
+    assert [(s.begin, s.end) for s in cfg.param_scheduler] == [(0, 8), (1, 8)]
+    assert cfg.default_hooks.checkpoint.interval == 8 and cfg.default_hooks.logger.interval == 1
+    parts = cfg.train_dataloader.dataset.datasets
+    assert [part.indices for part in parts] == [16, 16] and 'indices' not in cfg.train_dataloader
+    assert cfg.val_dataloader.dataset.indices == 16 and cfg.train_dataloader.num_workers == 1
+
+
+def test_a_trial_in_bfloat16_on_cpu(tmp_path, monkeypatch) -> None:
+    """The command line, through loops of iterations and a wrapper of MMEngine's."""
+    pytest.importorskip('mmseg.models')
+    monkeypatch.setattr('dino_mm.apis.launch.best_amp_dtype', lambda: 'bfloat16')
+    config = str(SEGMENTATION / 'upernet_vit-tiny_digits.py')
+    options = [f'{name}_dataloader.dataset.data_root={tmp_path}' for name in ('train', 'val')]
+    options += ['model.backbone.init_cfg=None']
+    command = [config, '--trial', '--amp', '--work-dir', str(tmp_path / 'work')]
+    train.main([*command, '--cfg-options', *options])
+    assert (tmp_path / 'work/iter_8.pth').is_file()
+    assert (tmp_path / 'work/predictions.png').is_file()
