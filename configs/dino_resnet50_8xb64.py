@@ -14,8 +14,13 @@ _base_ = [
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
-            dict(type='LoadImage'),
-            dict(type='DINOMultiCrop', global_scale=(0.14, 1.0), local_scale=(0.05, 0.14)),
+            dict(type='LoadImage', as_tensor=True),
+            dict(
+                type='DINOMultiCrop',
+                backend='auto',
+                global_scale=(0.14, 1.0),
+                local_scale=(0.05, 0.14),
+            ),
         ]
     )
 )

@@ -8,7 +8,7 @@ from the released model's arguments; gradient clipping 0.3 is second-hand.
 
 _base_ = [
     './_base_/models/dino_vit-b16.py',
-    './_base_/datasets/imagenet.py',
+    './_base_/datasets/imagenet_released_crops.py',
     './_base_/schedules/dino_adamw_100e.py',
 ]
 
@@ -17,17 +17,4 @@ model = dict(loss=dict(warmup_teacher_temp=0.04, teacher_temp=0.07, warmup_teach
 optim_wrapper = dict(optimizer=dict(lr=7.5e-4), clip_grad=0.3)
 param_scheduler = dict(eta_min=2e-6)
 default_hooks = dict(freeze_last_layer=dict(epochs=3))
-train_dataloader = dict(
-    batch_size=32,
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(
-                type='DINOMultiCrop',
-                global_scale=(0.25, 1.0),
-                local_scale=(0.05, 0.25),
-                num_local=10,
-            ),
-        ]
-    ),
-)
+train_dataloader = dict(batch_size=32)

@@ -8,21 +8,8 @@ epochs are the released model's; the other settings are those of the boosted rec
 
 _base_ = [
     './_base_/models/dino_vit-s16_boosted.py',
-    './_base_/datasets/imagenet.py',
+    './_base_/datasets/imagenet_released_crops.py',
     './_base_/schedules/dino_adamw_100e.py',
 ]
 
 train_cfg = dict(max_epochs=800)
-train_dataloader = dict(
-    dataset=dict(
-        pipeline=[
-            dict(type='LoadImage'),
-            dict(
-                type='DINOMultiCrop',
-                global_scale=(0.25, 1.0),
-                local_scale=(0.05, 0.25),
-                num_local=10,
-            ),
-        ]
-    )
-)

@@ -31,7 +31,6 @@ default_hooks = dict(
     freeze_last_layer=dict(epochs=0),
     ema=dict(momentum=0.99),
     logger=dict(interval=22),
-    monitor=dict(interval=22),
     checkpoint=dict(interval=25),
     report=dict(raw_pixels=True),
 )

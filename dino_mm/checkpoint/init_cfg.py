@@ -29,7 +29,13 @@ class DINOCheckpoint:
         self.checkpoint, self.network, self.strict = checkpoint, network, strict
 
     def __call__(self, module: nn.Module) -> None:
-        report = load_into(module, self.checkpoint, self.network, self.strict)
+        try:
+            report = load_into(module, self.checkpoint, self.network, self.strict)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{error}. Set model.backbone.init_cfg.checkpoint (--cfg-options), or '
+                'model.backbone.init_cfg=None for random weights'
+            ) from None
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'Loaded from {self.checkpoint} ({self.network})')
         # MMEngine and some backbones spare loaded weights only where the type is 'Pretrained':

@@ -1,9 +1,15 @@
-from .algorithms import DINO, DINONetwork
+from .algorithms import DINO, DINONetwork, FeatureExtractor
 from .backbones import VisionTransformer
 from .data_preprocessor import MultiCropDataPreprocessor
 from .heads import DINOHead
 from .losses import DINOLoss
-from .necks import ClassToken, GlobalAveragePool
+from .necks import (
+    ClassToken,
+    GlobalAveragePool,
+    LastLayers,
+    LayerNorm2d,
+    SimpleFeaturePyramid,
+)
 
 __all__ = [
     'DINO',
@@ -11,7 +17,11 @@ __all__ = [
     'DINOHead',
     'DINOLoss',
     'DINONetwork',
+    'FeatureExtractor',
     'GlobalAveragePool',
+    'LastLayers',
+    'LayerNorm2d',
     'MultiCropDataPreprocessor',
+    'SimpleFeaturePyramid',
     'VisionTransformer',
 ]

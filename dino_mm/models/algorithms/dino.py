@@ -1,6 +1,7 @@
 """Self-distillation with no labels."""
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 
 import torch
@@ -21,6 +22,23 @@ def build_part(key: str, cfg: dict) -> BaseModule:
         raise TypeError(f'model.{key}: {error}. {cfg["type"]} takes: {accepted}') from error
 
 
+def join_equal_sizes(crops: list[Tensor]) -> list[Tensor]:
+    """Neighbouring crops of one size as one batch; what stands alone is not copied."""
+    groups = [list(same) for _, same in groupby(crops, key=lambda crop: crop.shape[-2:])]
+    return [same[0] if len(same) == 1 else torch.cat(same) for same in groups]
+
+
+def first_images(batches: list[Tensor], count: int) -> list[Tensor]:
+    """Views of the first ``count`` images."""
+    first = []
+    for batch in batches:
+        first.append(batch[:count])
+        count -= len(first[-1])
+        if count == 0:
+            break
+    return first
+
+
 class DINONetwork(BaseModule):
     """Backbone, neck and head: a list of crops to logits. Student and teacher are one of these.
 
@@ -39,12 +57,16 @@ class DINONetwork(BaseModule):
 
     def embed(self, crops: list[Tensor]) -> Tensor:
         """Backbone features of all crops, crop by crop: (sum of batches, C)."""
-        groups = [torch.cat(list(same)) for _, same in groupby(crops, key=lambda c: c.shape[-2:])]
+        groups = join_equal_sizes(crops)
         if getattr(self.backbone, 'packs_crops', False):
             outs = self.backbone(groups)
         else:
             outs = [self.backbone(group) for group in groups]
         return torch.cat([self.neck(out) for out in outs])
+
+    def project(self, crops: list[Tensor]) -> Tensor:
+        """What the head's last layer sees of all crops, crop by crop: (sum of batches, D)."""
+        return self.head.embed(self.embed(crops))
 
     def forward(self, crops: list[Tensor]) -> Tensor:
         """Logits of all crops, crop by crop: (sum of batches, K)."""
@@ -66,6 +88,10 @@ class DINO(BaseModel):
         loss (dict): :class:`DINOLoss` config; ``out_dim`` is the head's.
         neck (dict): :class:`ClassToken` or :class:`GlobalAveragePool`.
         data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config.
+        logit_chunk (int, optional): Images whose logits exist at a time, last layer and loss
+            being one operation then; by default those of the whole batch. Saves memory.
+        teacher_dtype (str, optional): ``'bfloat16'`` keeps the teacher's matrices in half the
+            memory; the moving average is rounded at random, without which it would stand still.
     """
 
     def __init__(
@@ -75,6 +101,8 @@ class DINO(BaseModel):
         loss: dict,
         neck: dict | None = None,
         data_preprocessor: dict | None = None,
+        logit_chunk: int | None = None,
+        teacher_dtype: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
@@ -84,7 +112,15 @@ class DINO(BaseModel):
         self.student = DINONetwork(backbone, neck, head)
         self.teacher = DINONetwork(dict(backbone, **still), neck, head)
         self.criterion = build_part('loss', dict(loss, out_dim=self.student.head.out_dim))
+        self.logit_chunk = logit_chunk
         self.teacher.requires_grad_(False)
+        if teacher_dtype not in (None, 'bfloat16'):
+            raise ValueError(f"model.teacher_dtype must be None or 'bfloat16': {teacher_dtype!r}")
+        self.half_teacher = teacher_dtype is not None
+        if self.half_teacher:
+            for parameter in self.teacher.parameters():
+                if parameter.ndim in (2, 4):  # of linear layers and convolutions
+                    parameter.data = parameter.data.bfloat16()
         self.copy_student_to_teacher()
 
     def init_weights(self) -> None:
@@ -123,9 +159,20 @@ class DINO(BaseModel):
         """Algorithm 1 of the paper, without the updates of student and teacher."""
         num_global = self.criterion.num_global
         self._check_crops(crops, num_global)
-        with torch.no_grad():
-            teacher = self.teacher(crops[:num_global])  # (G * B, K)
-        student = self.student(crops)  # (V * B, K)
+        batches = join_equal_sizes(crops)
+        global_crops = first_images(batches, num_global * len(crops[0]))
+        if self.logit_chunk:
+            with torch.no_grad(), self._teacher_precision(crops[0].device):
+                teacher = self.teacher.project(global_crops)  # (G * B, D)
+                teacher_prototypes = self.teacher.head.last_layer.weight  # (K, D)
+            student = self.student.project(batches)  # (V * B, D)
+            prototypes = self.student.head.last_layer.weight
+            return self.criterion.from_embeddings(
+                student, prototypes, teacher, teacher_prototypes, self.logit_chunk
+            )
+        with torch.no_grad(), self._teacher_precision(crops[0].device):
+            teacher = self.teacher(global_crops)  # (G * B, K)
+        student = self.student(batches)  # (V * B, K)
         return self.criterion(student, teacher)
 
     @staticmethod
@@ -138,9 +185,14 @@ class DINO(BaseModel):
                 'DINOMultiCrop and `loss.num_global`'
             )
 
+    def _teacher_precision(self, device: torch.device) -> AbstractContextManager:
+        """A teacher with half matrices also wants half inputs."""
+        return torch.autocast(device.type, torch.bfloat16) if self.half_teacher else nullcontext()
+
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Teacher features (B, C) of an image batch (B, C, H, W)."""
-        return self.teacher.embed([inputs])
+        with self._teacher_precision(inputs.device):
+            return self.teacher.embed([inputs])
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
         """Attaches ``features`` (C,) to each data sample."""

@@ -25,8 +25,13 @@ class WeightNormLinear(nn.Module):
         self.weight_g = nn.Parameter(torch.ones(out_dim, 1), requires_grad=train_scale)
         self.weight_v = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.detach())
 
+    @property
+    def weight(self) -> Tensor:
+        """The rows (out, in)."""
+        return torch._weight_norm(self.weight_v, self.weight_g, 0)
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, torch._weight_norm(self.weight_v, self.weight_g, 0))
+        return F.linear(x, self.weight)
 
 
 @MODELS.register_module()
@@ -83,8 +88,10 @@ class DINOHead(BaseModule):
                 nn.init.zeros_(module.bias)
         self.last_layer = WeightNormLinear(bottleneck_dim, out_dim, train_scale=not norm_last_layer)
 
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, in_dim) -> unit vectors (B, bottleneck_dim)."""
+        return F.normalize(self.mlp(x).float(), dim=-1)  # float32 also under autocast
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_dim) -> logits (B, out_dim)."""
-        x = self.mlp(x)
-        x = F.normalize(x.float(), dim=-1)  # float32 also under autocast
-        return self.last_layer(x)
+        return self.last_layer(self.embed(x))

@@ -10,6 +10,8 @@ from torch import Tensor
 from dino_mm.engine.schedulers import linear_warmup
 from dino_mm.registry import MODELS
 
+from .chunked import LogitsLoss, PrototypesLoss, cache_chunk, cross_entropy_and_gradient
+
 
 def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
     r"""Centred and sharpened targets :math:`softmax((t - c) / \tau_t)` in float32: (N, K)."""
@@ -35,7 +37,7 @@ def dino_cross_entropy(student: Tensor, targets: Tensor, student_temp: float) ->
     Returns:
         Tensor: Scalar in nats, float32.
 
-    Source: ``DINOLoss.forward`` of the reference.
+    Source: ``DINOLoss.forward`` of the reference. :mod:`.chunked` is the same, faster.
     """
     num_views, batch, _ = student.shape
     num_global = targets.shape[0]
@@ -67,6 +69,9 @@ class DINOLoss(BaseModule):
         center_momentum (float): Momentum of the centre, updated after each loss with the mean
             teacher output over all ranks (one all-reduce).
         num_global (int): Global views, the ones the teacher sees.
+        chunk_size (int, optional): Images whose loss and gradient are worked out at a time:
+            by default few on a CPU, whose cache holds them, and all on a GPU. 0 leaves the
+            gradient to autograd: the plain formula, slower and with several times the memory.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class DINOLoss(BaseModule):
         warmup_teacher_temp_epochs: int = 0,
         center_momentum: float = 0.9,
         num_global: int = 2,
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
         for key, value in dict(
@@ -92,7 +98,9 @@ class DINOLoss(BaseModule):
         self.warmup_teacher_temp = warmup_teacher_temp
         self.warmup_teacher_temp_epochs = warmup_teacher_temp_epochs
         self.center_momentum = center_momentum
-        self.num_global = num_global
+        self.num_global, self.chunk_size = num_global, chunk_size
+        #: What works out one chunk; :class:`dino_mm.engine.hooks.CompileHook` compiles it.
+        self.kernel = cross_entropy_and_gradient
         self.register_buffer('center', torch.zeros(1, out_dim))
         self.set_epoch(0)
 
@@ -116,15 +124,65 @@ class DINOLoss(BaseModule):
             dict: ``loss``; ``teacher_entropy`` in nats, ln K when collapsed to uniform, 0 when
             collapsed to one prototype; ``teacher_student_kl`` = loss - entropy.
         """
-        batch = teacher.shape[0] // self.num_global
+        center, batch = self.center, len(teacher) // self.num_global
+        student = student.view(-1, batch, student.shape[-1])
+        by_view = teacher.view(self.num_global, batch, -1)
         with torch.autocast(student.device.type, enabled=False):
-            targets = teacher_probabilities(teacher, self.center, self.teacher_temp)
-            targets = targets.view(self.num_global, batch, -1)
-            loss = dino_cross_entropy(
-                student.view(-1, batch, student.shape[-1]), targets, self.student_temp
+            if self.chunk_size == 0:
+                targets = teacher_probabilities(by_view, center, self.teacher_temp)
+                loss = dino_cross_entropy(student, targets, self.student_temp)
+                teacher_entropy = entropy(targets)
+            else:
+                chunk = self.chunk_size or cache_chunk(student.device, batch)
+                loss, teacher_entropy = LogitsLoss.apply(
+                    student, by_view, center, self.temperatures, chunk, self.kernel
+                )
+        self.update_center(teacher.mean(dim=0, keepdim=True, dtype=torch.float32))
+        return self._results(loss, teacher_entropy)
+
+    def from_embeddings(
+        self,
+        student: Tensor,
+        prototypes: Tensor,
+        teacher: Tensor,
+        teacher_prototypes: Tensor,
+        chunk: int,
+    ) -> dict[str, Tensor]:
+        """What :meth:`forward` gives for ``student @ prototypes.T``, never holding all logits.
+
+        Args:
+            student (Tensor): (V * B, D) embeddings, view by view, the global views first.
+            prototypes (Tensor): (K, D) weight of the student's last layer.
+            teacher (Tensor): (G * B, D) embeddings of the global views.
+            teacher_prototypes (Tensor): (K, D).
+            chunk (int): Images whose logits exist at a time.
+        """
+        center, batch = self.center, len(teacher) // self.num_global
+        device = student.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else student.dtype
+        with torch.autocast(device, enabled=False):
+            loss, teacher_entropy = PrototypesLoss.apply(
+                student.view(-1, batch, student.shape[-1]),
+                prototypes,
+                teacher.view(self.num_global, batch, -1).to(dtype),
+                teacher_prototypes,
+                center,
+                self.temperatures,
+                chunk,
+                self.kernel,
             )
-            teacher_entropy = entropy(targets)
-        self.update_center(teacher)
+            mean = teacher.mean(dim=0, keepdim=True, dtype=torch.float32)
+            self.update_center(mean @ teacher_prototypes.float().T)
+        return self._results(loss, teacher_entropy)
+
+    @property
+    def temperatures(self) -> tuple[float, float]:
+        """Of student and teacher."""
+        return self.student_temp, self.teacher_temp
+
+    @staticmethod
+    def _results(loss: Tensor, teacher_entropy: Tensor) -> dict[str, Tensor]:
         return dict(
             loss=loss,
             teacher_entropy=teacher_entropy,
@@ -132,9 +190,12 @@ class DINOLoss(BaseModule):
         )
 
     @torch.no_grad()
-    def update_center(self, teacher: Tensor) -> None:
-        r""":math:`c \leftarrow m c + (1 - m)\, \overline{t}`, the mean taken over all ranks."""
-        mean = teacher.float().mean(dim=0, keepdim=True)
+    def update_center(self, mean: Tensor) -> None:
+        r""":math:`c \leftarrow m c + (1 - m)\, \overline{t}`, the mean taken over all ranks.
+
+        Args:
+            mean (Tensor): (1, K) mean teacher output of this rank, float32.
+        """
         all_reduce(mean)
         mean /= get_world_size()
         moved = self.center * self.center_momentum + mean * (1 - self.center_momentum)

@@ -1,0 +1,1 @@
+"""Measurements: one module per command line of tools/benchmark."""

@@ -1,0 +1,55 @@
+"""Floating-point operations of a training step, counted by formula; one multiply-add is two."""
+
+import time
+
+import torch
+
+
+def vit_macs(size: int, patch: int, dim: int, depth: int) -> tuple[int, int]:
+    """Multiply-adds of one image's forward pass: of the patch projection, and of the rest.
+
+    A block has :math:`12 C^2` per token in its linear layers and :math:`2 N^2 C` in attention.
+    """
+    patches = (size // patch) ** 2
+    tokens = patches + 1
+    return patches * 3 * patch**2 * dim, depth * (tokens * 12 * dim**2 + 2 * tokens**2 * dim)
+
+
+def head_macs(dim: int, out_dim: int, hidden: int = 2048, bottleneck: int = 256) -> int:
+    """Multiply-adds of the projection head on one vector."""
+    return dim * hidden + hidden**2 + hidden * bottleneck + bottleneck * out_dim
+
+
+def step_flops(sizes: list[int], patch: int, dim: int, depth: int, out_dim: int) -> int:
+    """Operations per image: student forward and backward on all crops, teacher on two.
+
+    Backward passes take twice the forward pass, but images need no gradient.
+
+    Args:
+        sizes (list[int]): Edge of each crop in pixels, the two global ones first.
+        patch (int): Patch edge in pixels.
+        dim (int): Embedding width.
+        depth (int): Blocks.
+        out_dim (int): Number of prototypes K.
+    """
+    macs = 0
+    for index, size in enumerate(sizes):
+        first, rest = vit_macs(size, patch, dim, depth)
+        rest += head_macs(dim, out_dim)
+        macs += 2 * first + 3 * rest + (first + rest if index < 2 else 0)
+    return 2 * macs
+
+
+def matmul_peak(dtype: torch.dtype, device: str, seconds: float = 0.5) -> float:
+    """Operations per second of the best square matrix product found on this machine."""
+    cuda = torch.device(device).type == 'cuda'
+    side = 8192 if cuda else 2048
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    best, end = float('inf'), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        a @ b
+        if cuda:
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best

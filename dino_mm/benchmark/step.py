@@ -1,0 +1,170 @@
+"""Speed and memory of a training step on one batch that lies ready on the device."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dino_mm.engine.hooks import CompileHook, ema_update_
+from dino_mm.engine.optimizers.precision import best_amp_dtype
+from dino_mm.models import VisionTransformer
+from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+
+from . import harness
+from .flops import matmul_peak, step_flops
+from .plain_model import PlainDINO, PlainHead, PlainNetwork, PlainViT
+from .reference import published_step
+from .runner_overhead import measure_overhead
+
+#: Our step with one technique changed: options of backbone, loss, model, optimiser and wrapper.
+CHANGES: dict[str, dict] = {
+    'float32': dict(wrapper=dict(dtype=None)),
+    'explicit_attention': dict(backbone=dict(attention='explicit')),
+    'fused_attention': dict(backbone=dict(attention='fused')),
+    'one_size_at_a_time': dict(packed=False),
+    'loss_by_autograd': dict(loss=dict(chunk_size=0)),
+    'logits_in_chunks': dict(model=dict(logit_chunk=16)),
+    'unfused_adamw': dict(optimizer=dict(fused=False)),
+    'bfloat16_teacher': dict(model=dict(teacher_dtype='bfloat16')),
+    'recompute_attention': dict(backbone=dict(with_cp='attn')),
+    'recompute_half': dict(backbone=dict(with_cp=6)),
+    'recompute_all': dict(backbone=dict(with_cp=True)),
+    'compiled': dict(compiled=True),
+}
+
+
+def sizes(args: Namespace) -> list[int]:
+    """Edges of the crops in pixels."""
+    return [224, 224] + [96] * args.locals
+
+
+def crops(args: Namespace) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(args.batch, 3, size, size) for size in sizes(args)]
+    return [torch.randn(shape, generator=generator).to(args.device) for shape in shapes]
+
+
+def ours(
+    args: Namespace,
+    batch: list[Tensor],
+    backbone: dict | None = None,
+    loss: dict | None = None,
+    model: dict | None = None,
+    optimizer: dict | None = None,
+    wrapper: dict | None = None,
+    packed: bool = True,
+    compiled: bool = False,
+) -> harness.Variant:
+    """Our step with what the configs have, but for the given options."""
+    network = dict(
+        type='dino_mm.DINO',
+        backbone=dict(
+            type='dino_mm.VisionTransformer',
+            arch=args.arch,
+            patch_size=args.patch,
+            drop_path_rate=0.1,
+        )
+        | (backbone or {}),
+        head=dict(type='dino_mm.DINOHead', in_dim=args.dim, out_dim=args.out_dim),
+        loss=dict(type='dino_mm.DINOLoss') | (loss or {}),
+    )
+    module = MODELS.build(network | (model or {})).to(args.device)
+    for part in (module.student, module.teacher):
+        part.backbone.packs_crops = packed
+    settings = dict(type='dino_mm.DINOOptimWrapper', dtype='auto', clip_grad=3.0) | (wrapper or {})
+    settings['optimizer'] = dict(type='AdamW', lr=5e-4, fused=True) | (optimizer or {})
+    constructor = dict(type='dino_mm.DINOOptimWrapperConstructor', optim_wrapper_cfg=settings)
+    optim_wrapper = OPTIM_WRAPPER_CONSTRUCTORS.build(constructor)(module)
+    teacher, student = list(module.teacher.parameters()), list(module.student.parameters())
+    if compiled:
+        CompileHook().compile(module)
+
+    def step() -> None:
+        with optim_wrapper.optim_context(module):
+            outputs = module(batch, mode='loss')
+        optim_wrapper.update_params(outputs['loss'])
+        ema_update_(teacher, student, 0.996)
+
+    return step
+
+
+def plain(args: Namespace, batch: list[Tensor]) -> harness.Variant:
+    """The published algorithm, plain, in float32."""
+
+    def network(drop_path: float) -> PlainNetwork:
+        backbone = PlainViT(args.dim, args.depth, args.heads, args.patch, 224, drop_path)
+        return PlainNetwork(backbone, PlainHead(args.dim, 2048, 256, args.out_dim)).to(args.device)
+
+    model = PlainDINO(network(0.1), network(0.0), args.out_dim)
+
+    def step() -> None:
+        model.step(batch)
+
+    return step
+
+
+def variants(args: Namespace) -> dict[str, harness.Variant]:
+    batch, cuda = crops(args), torch.device(args.device).type == 'cuda'
+    found = dict(ours=ours(args, batch))
+    wanted = [] if args.short else args.variants or CHANGES
+    found |= {name: ours(args, batch, **CHANGES[name]) for name in wanted}
+    found['plain'] = plain(args, batch)
+    if args.reference:
+        given = (args.reference, args.arch, args.patch, args.out_dim, batch)
+        found['reference'] = published_step(*given, half=False)
+        if cuda:
+            found['reference_float16'] = published_step(*given, half=True)
+    return found
+
+
+def add_efficiency(result: dict, args: Namespace) -> None:
+    """Adds achieved TFLOP/s and their share of the machine's matrix products, by formula.
+
+    What is computed a second time to save memory counts once.
+    """
+    half = best_amp_dtype() or 'float32'
+    peaks = {
+        name: matmul_peak(getattr(torch, name), args.device)
+        for name in dict.fromkeys((half, 'float32'))
+    }
+    flops = step_flops(sizes(args), args.patch, args.dim, args.depth, args.out_dim)
+    result['machine']['matmul_tflops'] = {k: round(v / 1e12, 3) for k, v in peaks.items()}
+    for name, figures in result['variants'].items():
+        peak = peaks['float32' if name in ('plain', 'reference', 'float32') else half]
+        achieved = figures['median'] * flops
+        figures['tflops'] = round(achieved / 1e12, 4)
+        figures['share_of_matmul_peak'] = round(achieved / peak, 4)
+        print(f'{name}: {figures["tflops"]} TFLOP/s, {100 * achieved / peak:.1f} % of matmul')
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    parser = harness.parser(
+        'Images per second of a training step: `ours` as the configs have it, ours with one '
+        'technique changed, and `plain` in float32. Memory is counted above weights and moments.'
+    )
+    archs = dict(ti='tiny', s='small', b='base', l='large')
+    names = [f'vit-{arch}{patch}' for arch in archs for patch in (8, 16)]
+    parser.add_argument('--model', choices=names, default='vit-s16', help='(vit-s16)')
+    parser.add_argument('--batch', type=int, help='images (GPU: 64, CPU: 8, --short: 4)')
+    parser.add_argument('--locals', type=int, default=8, help='local crops beside two global (8)')
+    parser.add_argument('--out-dim', type=int, default=65536, help='prototypes (65,536)')
+    parser.add_argument('--variants', nargs='*', choices=CHANGES, help='only these (all)')
+    parser.add_argument(
+        '--runner-overhead',
+        action='store_true',
+        help="instead: milliseconds per iteration of MMEngine's Runner and all hooks",
+    )
+    args = harness.parse(parser, arguments)
+    if args.runner_overhead:
+        return harness.finish(measure_overhead(args.device, args.repeats), args.out)
+    cuda = torch.device(args.device).type == 'cuda'
+    args.batch = args.batch or (64 if cuda else 4 if args.short else 8)
+    letters = args.model.removeprefix('vit-').rstrip('0123456789')
+    args.arch, args.patch = archs[letters], int(args.model.removeprefix(f'vit-{letters}'))
+    settings = VisionTransformer.arch_settings[args.arch]
+    args.dim, args.depth = settings['embed_dims'], settings['num_layers']
+    args.heads = settings['num_heads']
+    result = harness.measure('step', variants(args), args.device, args.repeats, items=args.batch)
+    add_efficiency(result, args)
+    return harness.finish(result, args.out)

@@ -1,0 +1,170 @@
+r"""Loss of DINO and its gradient worked out together, a few images at a time.
+
+With q the centred teacher probabilities, :math:`Q_v = \sum_{t \ne v} q_t` the targets of view v,
+:math:`n_v` their number and :math:`p_v = softmax(s_v / \tau)`, one image contributes
+
+.. math::
+    -\frac{1}{P B} \sum_v \langle Q_v, \log p_v \rangle
+    \quad\text{with gradient}\quad
+    \frac{\partial}{\partial s_v} = \frac{n_v\, p_v - Q_v}{P B \tau}
+
+so that the gradient is at hand where the log-probabilities are, and nothing but it needs keeping.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def widen(x: Tensor) -> Tensor:
+    """Float32 of lower precisions; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def sharpen(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    r"""Targets :math:`softmax((t - c) / \tau_t)` and the sum of their entropies in nats.
+
+    Args:
+        logits (Tensor): (..., K).
+        center (Tensor): (1, K).
+        temperature (float): Teacher temperature.
+
+    Returns:
+        tuple[Tensor, Tensor]: (..., K), at least float32, and a scalar.
+    """
+    log_q = torch.log_softmax((widen(logits) - center) / temperature, dim=-1)
+    q = log_q.exp()
+    return q, -(q * log_q).sum()
+
+
+def cross_entropy_and_gradient(
+    student: Tensor, targets: Tensor, temperature: float, scale: float, gradient: Tensor | None
+) -> Tensor:
+    """Cross-entropy of a chunk of images, summed over them, and its gradient.
+
+    Args:
+        student (Tensor): (V, b, K) logits, the global views first.
+        targets (Tensor): (G, b, K) teacher probabilities.
+        temperature (float): Student temperature.
+        scale (float): Factor of both.
+        gradient (Tensor, optional): (V, b, K), overwritten; may be ``student`` itself.
+
+    Returns:
+        Tensor: Scalar, at least float32.
+    """
+    num_global, total = len(targets), targets.sum(0)
+    loss = total.new_zeros(())
+    for view, logits in enumerate(student):  # one view at a time stays in the cache
+        wanted = total - targets[view] if view < num_global else total  # (b, K)
+        count = num_global - 1 if view < num_global else num_global
+        log_p = torch.log_softmax(widen(logits) / temperature, dim=-1)
+        loss = loss - (wanted * log_p).sum()
+        if gradient is not None:
+            difference = torch.sub(wanted, log_p.exp_(), alpha=count, out=log_p)
+            torch.mul(difference, -scale / temperature, out=gradient[view])
+    return loss * scale
+
+
+def chunks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that cover ``total``."""
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def cache_chunk(device: torch.device, images: int) -> int:
+    """Images worked on at a time: few on a CPU, whose cache holds them, else all."""
+    return min(images, 4) if device.type == 'cpu' else images
+
+
+def _scales(pairs: int, dtype: torch.dtype) -> tuple[float, float]:
+    """The factor 1 / pairs, split into what gradients are kept with and what is left.
+
+    Float16 would lose most of them to underflow before the scaled loss arrives.
+    """
+    return (1.0, 1 / pairs) if dtype is torch.float16 else (1 / pairs, 1.0)
+
+
+def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
+    # Almost always 1, for which a CPU need not pass over memory again; asking a GPU would halt it.
+    if factor.device.type == 'cpu' and factor == 1:
+        return gradient
+    return gradient.mul_(factor)
+
+
+def _taken(ctx) -> tuple[Tensor, ...]:
+    """The gradients kept for the backward pass, which changes them in place."""
+    if ctx.gradients is None:
+        raise RuntimeError('a chunked loss has one backward pass; set loss.chunk_size=0 for more')
+    gradients, ctx.gradients = ctx.gradients, None
+    return gradients
+
+
+class LogitsLoss(torch.autograd.Function):
+    """Loss and teacher entropy from all logits. Arguments as in :func:`chunked_loss`."""
+
+    @staticmethod
+    def forward(ctx, student, teacher, center, temperatures, chunk, kernel):
+        (views, images, _), num_global = student.shape, len(teacher)
+        pairs = num_global * (views - 1) * images
+        scale, ctx.left = _scales(pairs, student.dtype)
+        gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
+        loss, entropy = torch.zeros_like(center[0, 0]), torch.zeros_like(center[0, 0])
+        for part in chunks(images, chunk):
+            targets, part_entropy = sharpen(teacher[:, part], center, temperatures[1])
+            own = None if gradient is None else gradient[:, part]
+            loss += kernel(student[:, part], targets, temperatures[0], scale, own)
+            entropy += part_entropy
+        ctx.gradients = (gradient,)
+        entropy /= num_global * images
+        ctx.mark_non_differentiable(entropy)
+        return loss * ctx.left, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, factor, _):
+        (gradient,) = _taken(ctx)
+        return _scaled(gradient, factor * ctx.left), None, None, None, None, None
+
+
+class PrototypesLoss(torch.autograd.Function):
+    """Loss and teacher entropy from what the last layers multiply; logits live chunk by chunk.
+
+    Gradients of embeddings Z and prototypes W are those of the products :math:`s = Z W^T`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, student, prototypes, teacher, teacher_prototypes, center, temperatures, chunk, kernel
+    ):
+        (views, images, width), num_global = student.shape, len(teacher)
+        pairs = num_global * (views - 1) * images
+        student_grad, prototypes_grad = torch.empty_like(student), torch.zeros_like(prototypes)
+        dtype = teacher.dtype  # of the matrix products
+        scale, ctx.left = _scales(pairs, dtype)
+        weight, teacher_weight = prototypes.to(dtype), teacher_prototypes.to(dtype)
+        loss, entropy = torch.zeros_like(center[0, 0]), torch.zeros_like(center[0, 0])
+        for part in chunks(images, chunk):
+            logits = teacher[:, part].flatten(0, 1) @ teacher_weight.T
+            z = student[:, part].flatten(0, 1).to(dtype)  # (V * b, D)
+            scores = z @ weight.T  # (V * b, K), overwritten by their gradient
+            by_view = scores.view(views, -1, len(weight))
+            logits = logits.view(num_global, -1, len(weight))
+            for few in chunks(by_view.shape[1], cache_chunk(z.device, by_view.shape[1])):
+                targets, part_entropy = sharpen(logits[:, few], center, temperatures[1])
+                own = by_view[:, few]
+                loss += kernel(own, targets, temperatures[0], scale, own)
+                entropy += part_entropy
+            student_grad[:, part] = (scores @ weight).view(views, -1, width).to(student_grad)
+            prototypes_grad += scores.T @ z
+        ctx.gradients = (student_grad, prototypes_grad)
+        entropy /= num_global * images
+        ctx.mark_non_differentiable(entropy)
+        return loss * ctx.left, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, factor, _):
+        student, prototypes = (_scaled(gradient, factor * ctx.left) for gradient in _taken(ctx))
+        return student, prototypes, None, None, None, None, None, None

@@ -1,0 +1,14 @@
+"""Speed of training with its data pipeline: python tools/benchmark/end_to_end.py IMAGE_FOLDER."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _preflight import check_imports
+
+check_imports()
+
+from dino_mm.benchmark.end_to_end import main  # noqa: E402
+
+if __name__ == '__main__':
+    main()

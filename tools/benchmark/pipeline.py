@@ -1,0 +1,14 @@
+"""Speed of the data pipeline: python tools/benchmark/pipeline.py IMAGE_FOLDER."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _preflight import check_imports
+
+check_imports()
+
+from dino_mm.benchmark.pipeline import main  # noqa: E402
+
+if __name__ == '__main__':
+    main()

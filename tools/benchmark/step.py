@@ -1,0 +1,14 @@
+"""Speed and memory of a training step: python tools/benchmark/step.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _preflight import check_imports
+
+check_imports()
+
+from dino_mm.benchmark.step import main  # noqa: E402
+
+if __name__ == '__main__':
+    main()
