@@ -1,6 +1,6 @@
 """Time and memory of the loss."""
 
-from argparse import Namespace
+import argparse
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,7 +16,7 @@ from .reference import published_loss
 Inputs = list[Tensor]
 
 
-def embeddings(args: Namespace) -> Inputs:
+def embeddings(args: argparse.Namespace) -> Inputs:
     """Unit vectors and prototypes: student (V * B, D), (K, D), teacher (2 * B, D), (K, D)."""
     torch.manual_seed(0)
     views = 2 + args.locals
@@ -25,7 +25,7 @@ def embeddings(args: Namespace) -> Inputs:
     return [x.requires_grad_(i < 2) for i, x in enumerate(found)]
 
 
-def logits(args: Namespace) -> Inputs:
+def logits(args: argparse.Namespace) -> Inputs:
     """Student (V * B, K) and teacher (2 * B, K)."""
     student, prototypes, teacher, teacher_prototypes = (x.detach() for x in embeddings(args))
     dtype = getattr(torch, args.dtype)
@@ -40,10 +40,11 @@ def with_gradients(loss: Callable[..., Tensor], inputs: Inputs) -> harness.Varia
     def call() -> None:
         torch.autograd.grad(loss(*inputs), wanted)
 
+    call.loss = loss
     return call
 
 
-def variants(args: Namespace) -> dict[str, harness.Variant]:
+def variants(args: argparse.Namespace) -> dict[str, harness.Variant]:
     views = 2 + args.locals
 
     def plain(student: Tensor, teacher: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ def variants(args: Namespace) -> dict[str, harness.Variant]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> dict:
+def parser() -> argparse.ArgumentParser:
     parser = harness.parser(
         'Milliseconds from logits to their gradients: `ours`, `autograd` (one log-sum-exp per row, '
         'gradient by autograd) and `plain` (pair by pair). `embeddings_...`: from what the last '
@@ -104,7 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     parser.add_argument(
         '--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help='of logits'
     )
-    args = harness.parse(parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    args = harness.parse(parser(), arguments)
     against = {f'embeddings_{name}': 'embeddings_plain' for name in ('ours', 'chunked')}
     result = harness.measure('loss', variants(args), args.device, args.repeats, against=against)
     return harness.finish(result, args.out)

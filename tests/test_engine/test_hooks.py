@@ -213,7 +213,7 @@ def test_a_bfloat16_teacher_follows_without_drift() -> None:
     error = rough.float() - exact
     assert (exact - frozen.float()).mean() > 0.003  # what rounding to nearest would do
     assert error.mean().abs() < 1e-4
-    assert (error.abs() / ulp.clamp(min=1e-5)).median() < 4
+    assert (error.abs() / ulp.clamp(min=1e-5)).median() < 6
 
 
 def test_a_run_with_a_bfloat16_teacher(make_runner, toy_model) -> None:

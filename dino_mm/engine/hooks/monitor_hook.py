@@ -51,7 +51,8 @@ class MonitorHook(Hook):
         if skipped:
             self.culprit = culprit
         accumulated = wrapper._accumulative_counts
-        if skipped < max(done // accumulated - self.checked // accumulated, 1):
+        steps = done // accumulated - self.checked // accumulated
+        if done > self.checked and skipped < max(steps, 1):
             self.last_good = done
         self.checked = done
         mend = 'lower optim_wrapper.optimizer.lr or optim_wrapper.clip_grad, or train without --amp'

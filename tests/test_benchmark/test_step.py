@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dino_mm.benchmark import flops, runner_overhead, step
+from dino_mm.models import VisionTransformer
+from dino_mm.registry import MODELS
+
+TOY = dict(embed_dims=24, num_layers=2, num_heads=3)
+SIZES = ['--batch', '2', '--locals', '1', '--out-dim', '16', '--repeats', '1', '--device', 'cpu']
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch) -> None:
+    monkeypatch.setitem(VisionTransformer.arch_settings, 'tiny', TOY)
+    monkeypatch.setattr(step, 'matmul_peak', lambda *_: 1e12)
+
+
+def test_short(tmp_path) -> None:
+    out = tmp_path / 'step.json'
+    options = [*SIZES, '--model', 'vit-ti16', '--short', '--out', str(out)]
+    result = step.main(options)
+    assert json.loads(out.read_text()) == result
+    assert list(result['variants']) == ['ours', 'plain']
+    for figures in result['variants'].values():
+        assert figures['unit'] == 'images/s' and figures['peak_memory_mib'] > 0
+        rate = figures['median'] * flops.step_flops([224, 224, 96], 16, 24, 2, 16)
+        assert figures['tflops'] == pytest.approx(rate / 1e12, abs=1e-4)
+    assert result['ratios']['ours_over_plain'] > 0
+
+
+def test_every_variant(monkeypatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **_: None)
+    monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
+    result = step.main([*SIZES, '--model', 'vit-ti16'])
+    assert set(result['variants']) == {'ours', 'plain', *step.CHANGES}
+
+
+def test_a_folder_without_the_published_code_is_refused(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match='holds no main_dino.py'):
+        step.main([*SIZES, '--model', 'vit-ti16', '--reference', str(tmp_path)])
+
+
+def test_operations_of_a_step_are_those_pytorch_counts() -> None:
+    model = MODELS.build(
+        dict(
+            type='dino_mm.DINO',
+            backbone=dict(type='dino_mm.VisionTransformer', arch=TOY, attention='explicit'),
+            head=dict(type='dino_mm.DINOHead', in_dim=24, out_dim=512),
+            loss=dict(type='dino_mm.DINOLoss'),
+        )
+    )
+    crops = [torch.randn(1, 3, size, size) for size in (224, 224, 96)]
+    with FlopCounterMode(display=False) as counter:
+        model(crops, mode='loss')['loss'].backward()
+    formula = flops.step_flops([224, 224, 96], 16, 24, 2, 512)
+    assert counter.get_total_flops() == pytest.approx(formula, rel=1e-3)
+
+
+def test_the_anchor_of_vit_small() -> None:
+    """113.4 GFLOP an image with 2 + 8 crops, 1.2 of it per head."""
+    found = flops.step_flops([224] * 2 + [96] * 8, 16, 384, 12, 65536)
+    assert found / 1e9 == pytest.approx(113.4, rel=5e-3)
+
+
+def test_matmul_peak_is_a_rate() -> None:
+    assert 1e8 < flops.matmul_peak(torch.float32, 'cpu', seconds=0.01) < 1e16
+
+
+def test_overhead_of_the_runner(monkeypatch) -> None:
+    monkeypatch.setattr(runner_overhead, 'MILLION', 20_000)
+    result = runner_overhead.measure_overhead('cpu', repeats=1, iterations=60)
+    assert set(result['variants']) == {
+        'ours',
+        'plain',
+        'ours_after_a_million',
+        'plain_after_a_million',
+    }
+    assert all(f['unit'] == 'ms' and f['min'] > 0 for f in result['variants'].values())
+    assert result['ratios']['ours_after_a_million_over_plain_after_a_million'] > 1
