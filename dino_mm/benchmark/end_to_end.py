@@ -63,6 +63,7 @@ def our_config(args: Namespace, work_dir: str, **changes) -> Config:
     loader.dataset = dict(type='RepeatDataset', dataset=loader.dataset, times=times)
     cfg.train_cfg = dict(type='StretchLoop', max_epochs=cfg.train_cfg.max_epochs)
     cfg.update(work_dir=work_dir, experiment_name=uuid.uuid4().hex, log_level='WARNING')
+    cfg.default_hooks.pop('interrupt', None)  # Ctrl-C ends a benchmark without a checkpoint
     if amp:
         enable_amp(cfg)
     fit_loaders(cfg)

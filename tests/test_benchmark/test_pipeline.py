@@ -1,4 +1,5 @@
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -56,11 +57,12 @@ TOY = '--arch tiny --batch-size 2 --num-local 0 --out-dim 16 --repeats 1 --worke
 
 
 def test_short_end_to_end(image_folder, tmp_path) -> None:
-    out = tmp_path / 'out.json'
+    out, handler = tmp_path / 'out.json', signal.getsignal(signal.SIGINT)
     result = end_to_end.main([str(image_folder), *f'{TOY} --short --out {out}'.split()])
     check(result, out)
     assert list(result['variants']) == ['ours', 'plain']
     assert result['ratios']['ours_over_plain'] > 0
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_variants_of_end_to_end(image_folder, monkeypatch) -> None:
