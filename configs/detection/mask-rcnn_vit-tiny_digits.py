@@ -55,3 +55,9 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05))
 auto_scale_lr = dict(enable=False)
 default_hooks = dict(logger=dict(interval=45))
+# Short: with few iterations, as with few labels, what was learned before counts.
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, end=50),
+    dict(type='MultiStepLR', by_epoch=True, end=6, milestones=[4, 5], gamma=0.1),
+]
+train_cfg = dict(max_epochs=6, val_interval=6)

@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dino_mm.engine.hooks import CompileHook, ema_update_
 from dino_mm.engine.optimizers.precision import best_amp_dtype
@@ -13,6 +13,7 @@ from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 from . import harness
 from .flops import matmul_peak, step_flops
+from .memory import calculate_peak
 from .plain_model import PlainDINO, PlainHead, PlainNetwork, PlainViT
 from .reference import published_step
 from .runner_overhead import measure_overhead
@@ -45,33 +46,37 @@ def crops(args: Namespace) -> list[Tensor]:
     return [torch.randn(shape, generator=generator).to(args.device) for shape in shapes]
 
 
-def ours(
+def our_model(
     args: Namespace,
-    batch: list[Tensor],
     backbone: dict | None = None,
     loss: dict | None = None,
     model: dict | None = None,
-    optimizer: dict | None = None,
-    wrapper: dict | None = None,
     packed: bool = True,
-    compiled: bool = False,
-) -> harness.Variant:
-    """Our step with what the configs have, but for the given options."""
-    network = dict(
-        type='dino_mm.DINO',
-        backbone=dict(
-            type='dino_mm.VisionTransformer',
-            arch=args.arch,
-            patch_size=args.patch,
-            drop_path_rate=0.1,
+) -> nn.Module:
+    """The configs' model, but for the given options."""
+    settings = dict(arch=args.arch, patch_size=args.patch, drop_path_rate=0.1) | (backbone or {})
+    module = MODELS.build(
+        dict(
+            type='dino_mm.DINO',
+            backbone=dict(type='dino_mm.VisionTransformer', **settings),
+            head=dict(type='dino_mm.DINOHead', in_dim=args.dim, out_dim=args.out_dim),
+            loss=dict(type='dino_mm.DINOLoss', **(loss or {})),
+            **(model or {}),
         )
-        | (backbone or {}),
-        head=dict(type='dino_mm.DINOHead', in_dim=args.dim, out_dim=args.out_dim),
-        loss=dict(type='dino_mm.DINOLoss') | (loss or {}),
     )
-    module = MODELS.build(network | (model or {})).to(args.device)
     for part in (module.student, module.teacher):
         part.backbone.packs_crops = packed
+    return module
+
+
+def our_step(
+    module: nn.Module,
+    batch: list[Tensor],
+    optimizer: dict | None = None,
+    wrapper: dict | None = None,
+    compiled: bool = False,
+) -> harness.Variant:
+    """One iteration with the configs' optimiser, but for the given options."""
     settings = dict(type='dino_mm.DINOOptimWrapper', dtype='auto', clip_grad=3.0) | (wrapper or {})
     settings['optimizer'] = dict(type='AdamW', lr=5e-4, fused=True) | (optimizer or {})
     constructor = dict(type='dino_mm.DINOOptimWrapperConstructor', optim_wrapper_cfg=settings)
@@ -87,6 +92,12 @@ def ours(
         ema_update_(teacher, student, 0.996)
 
     return step
+
+
+def ours(args: Namespace, batch: list[Tensor], **changes) -> harness.Variant:
+    """Our step with one of :data:`CHANGES`."""
+    of_step = {k: changes.pop(k) for k in ('optimizer', 'wrapper', 'compiled') if k in changes}
+    return our_step(our_model(args, **changes).to(args.device), batch, **of_step)
 
 
 def plain(args: Namespace, batch: list[Tensor]) -> harness.Variant:
@@ -138,6 +149,28 @@ def add_efficiency(result: dict, args: Namespace) -> None:
         print(f'{name}: {figures["tflops"]} TFLOP/s, {100 * achieved / peak:.1f} % of matmul')
 
 
+def calculate(args: Namespace) -> dict[str, float]:
+    """Peak GiB of a step in bfloat16 on a GPU, by technique; nothing is computed."""
+    found = {}
+    for name in (
+        'ours',
+        'logits_in_chunks',
+        'recompute_half',
+        'recompute_all',
+        'explicit_attention',
+    ):
+        changes = CHANGES.get(name, {})
+        backbone = dict(attention='fused') | changes.get('backbone', {})
+        loss = dict(chunk_size=args.batch)
+        module = our_model(args, backbone, loss, changes.get('model'))
+        wrapper = dict(dtype='bfloat16')
+        found[name] = calculate_peak(
+            module, lambda m=module: our_step(m, crops(args), wrapper=wrapper)
+        )
+        print(f'{name:<20}{found[name]:8.1f} GiB, calculated')
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> dict:
     parser = harness.parser(
         'Images per second of a training step: `ours` as the configs have it, ours with one '
@@ -155,6 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         action='store_true',
         help="instead: milliseconds per iteration of MMEngine's Runner and all hooks",
     )
+    parser.add_argument(
+        '--calculate-memory',
+        action='store_true',
+        help='instead: peak GiB of a step on a GPU, with or without one',
+    )
     args = harness.parse(parser, arguments)
     if args.runner_overhead:
         return harness.finish(measure_overhead(args.device, args.repeats), args.out)
@@ -165,6 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     settings = VisionTransformer.arch_settings[args.arch]
     args.dim, args.depth = settings['embed_dims'], settings['num_layers']
     args.heads = settings['num_heads']
+    if args.calculate_memory:
+        return calculate(args)
     result = harness.measure('step', variants(args), args.device, args.repeats, items=args.batch)
     add_efficiency(result, args)
     return harness.finish(result, args.out)

@@ -4,7 +4,7 @@ import torch
 
 from dino_mm.benchmark import loss
 
-SIZES = ['--batch', '2', '--locals', '1', '--out-dim', '16', '--dim', '4', '--chunk', '1']
+SIZES = ['--batch', '2', '--locals', '1', '--out-dim', '512', '--dim', '4', '--chunk', '1']
 
 
 def test_short(tmp_path) -> None:

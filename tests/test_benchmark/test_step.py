@@ -1,10 +1,12 @@
 import json
+from argparse import Namespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dino_mm.benchmark import flops, runner_overhead, step
+from dino_mm.benchmark import flops, harness, runner_overhead, step
+from dino_mm.benchmark.memory import calculate_peak
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import MODELS
 
@@ -80,3 +82,28 @@ def test_overhead_of_the_runner(monkeypatch) -> None:
     }
     assert all(f['unit'] == 'ms' and f['min'] > 0 for f in result['variants'].values())
     assert result['ratios']['ours_after_a_million_over_plain_after_a_million'] > 1
+
+
+def test_calculated_memory_is_what_a_step_takes() -> None:
+    """A step with tensors of no contents against the same one with contents, on this CPU."""
+    args = Namespace(arch='tiny', patch=16, dim=24, out_dim=4096, batch=4, locals=1, device='cpu')
+    changes = dict(backbone=dict(attention='fused'), loss=dict(chunk_size=4))
+    wrapper = dict(dtype='bfloat16')
+    model = step.our_model(args, **changes)
+    weights = sum(p.numel() for p in model.student.parameters()) * 4
+    batch = step.crops(args)
+    call = step.our_step(model, batch, wrapper=wrapper)
+    call()
+    resident = 4 * weights + sum(crop.numel() * 4 for crop in batch)  # teacher and two moments
+    measured = harness.peak_memory(call, 'cpu') + resident / 2**20
+    model = step.our_model(args, **changes)
+    calculated = calculate_peak(
+        model, lambda: step.our_step(model, step.crops(args), wrapper=wrapper)
+    )
+    assert calculated * 1024 == pytest.approx(measured, rel=0.05)
+
+
+def test_memory_by_technique(capsys) -> None:
+    found = step.main([*SIZES, '--model', 'vit-ti16', '--calculate-memory'])
+    assert found['recompute_all'] < found['ours'] < found['explicit_attention']
+    assert 'calculated' in capsys.readouterr().out

@@ -72,7 +72,7 @@ def test_the_vanilla_recipe_has_the_published_settings() -> None:
     cfg = Config.fromfile(CONFIGS / 'dino_vit-s16_8xb64.py')
     hooks = cfg.default_hooks
     assert cfg.train_dataloader.batch_size == 64 and cfg.train_cfg.max_epochs == 100
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=5e-4, fused=True)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=256)
     assert cfg.optim_wrapper.clip_grad == 3.0
     assert (cfg.param_scheduler.warmup, cfg.param_scheduler.eta_min) == (10, 1e-6)

@@ -35,16 +35,15 @@ class CompileHook(Hook):
 
     def before_train(self, runner) -> None:
         self.compile(unwrap(runner.model))
-        self.start: float | None = None
+        self.first = runner.iter
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        if self.start is None:
+        if runner.iter == self.first:
             self.start = time.perf_counter()
             runner.logger.info('Compiling: the first iteration takes seconds to minutes.')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if self.start is not None:
+        if runner.iter == self.first:
             outputs['loss'].item()  # until the device is done
             seconds = time.perf_counter() - self.start
             runner.logger.info(f'Compiled: the first iteration took {seconds:.1f} s.')
-            self.start = float('nan')  # told
