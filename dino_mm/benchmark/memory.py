@@ -4,7 +4,6 @@ import weakref
 from collections.abc import Callable
 from unittest import mock
 
-import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ CHANGES: dict[str, dict] = {
     'recompute_all': dict(backbone=dict(with_cp=True)),
     'compiled': dict(compiled=True),
 }
+#: Those whose memory on a GPU is of interest.
+CALCULATED = ('ours', 'logits_in_chunks', 'recompute_half', 'recompute_all', 'explicit_attention')
 
 
 def sizes(args: Namespace) -> list[int]:
@@ -152,21 +155,12 @@ def add_efficiency(result: dict, args: Namespace) -> None:
 def calculate(args: Namespace) -> dict[str, float]:
     """Peak GiB of a step in bfloat16 on a GPU, by technique; nothing is computed."""
     found = {}
-    for name in (
-        'ours',
-        'logits_in_chunks',
-        'recompute_half',
-        'recompute_all',
-        'explicit_attention',
-    ):
+    for name in CALCULATED:
         changes = CHANGES.get(name, {})
         backbone = dict(attention='fused') | changes.get('backbone', {})
-        loss = dict(chunk_size=args.batch)
-        module = our_model(args, backbone, loss, changes.get('model'))
-        wrapper = dict(dtype='bfloat16')
-        found[name] = calculate_peak(
-            module, lambda m=module: our_step(m, crops(args), wrapper=wrapper)
-        )
+        module = our_model(args, backbone, dict(chunk_size=args.batch), changes.get('model'))
+        build = partial(our_step, module, wrapper=dict(dtype='bfloat16'))
+        found[name] = calculate_peak(module, lambda build=build: build(crops(args)))
         print(f'{name:<20}{found[name]:8.1f} GiB, calculated')
     return found
 

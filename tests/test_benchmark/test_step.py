@@ -33,11 +33,24 @@ def test_short(tmp_path) -> None:
     assert result['ratios']['ours_over_plain'] > 0
 
 
-def test_every_variant(monkeypatch) -> None:
+@pytest.mark.parametrize('name', step.CHANGES)
+def test_every_variant_trains(name, monkeypatch) -> None:
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **_: None)
     monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
-    result = step.main([*SIZES, '--model', 'vit-ti16'])
-    assert set(result['variants']) == {'ours', 'plain', *step.CHANGES}
+    args = Namespace(arch='tiny', patch=16, dim=24, out_dim=16, batch=2, locals=1, device='cpu')
+    batch = [torch.randn(2, 3, size, size) for size in (48, 48, 32)]
+    built, build = [], step.our_model
+    monkeypatch.setattr(step, 'our_model', lambda *a, **k: built.append(build(*a, **k)) or built[0])
+    call = step.ours(args, batch, **step.CHANGES[name])
+    bias = built[0].teacher.backbone.norm.bias
+    before = bias.clone()
+    call()
+    assert not bias.equal(before) and bias.isfinite().all()
+
+
+def test_chosen_variants() -> None:
+    result = step.main([*SIZES, '--model', 'vit-ti16', '--variants', 'float32'])
+    assert set(result['variants']) == {'ours', 'float32', 'plain'}
 
 
 def test_a_folder_without_the_published_code_is_refused(tmp_path) -> None:

@@ -98,7 +98,7 @@ def test_masks_without_an_image_are_told_unless_a_list_chooses(camvid) -> None:
 
 
 def test_a_set_without_masks_is_fine(camvid) -> None:
-    bare = dataset(camvid, data_prefix=dict(img_path='train', seg_map_path=None))
+    bare = dataset(camvid, data_prefix=dict(img_path='train'))
     assert check_files(bare, 'test_dataloader') == []
 
 
