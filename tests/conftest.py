@@ -3,13 +3,17 @@
 import copy
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 import dino_mm  # noqa: F401  fills the registries
@@ -31,6 +35,14 @@ TOY_MODEL = dict(
     head=dict(type='DINOHead', in_dim=24, out_dim=32, hidden_dim=16, bottleneck_dim=8),
     loss=dict(type='DINOLoss'),
 )
+
+
+@pytest.fixture(autouse=True)
+def no_globals_left() -> Iterator[None]:
+    """MMEngine's current scope, logger and visualizer are those of the last runner built."""
+    yield
+    for kind in (DefaultScope, MMLogger, Visualizer):
+        kind._instance_dict.clear()
 
 
 @pytest.fixture

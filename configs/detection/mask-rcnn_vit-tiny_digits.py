@@ -3,7 +3,8 @@
 Command: python tools/train.py configs/detection/mask-rcnn_vit-tiny_digits.py --cfg-options
     model.backbone.init_cfg.checkpoint=work_dirs/dino_vit-tiny_digits/backbone.pth
 Random backbone: --cfg-options model.backbone.init_cfg=None
-Cost: TODO
+Cost: 2 minutes of one core.
+Measured: box AP 64.0 from 60.4 with a random backbone, mean of three seeds (docs/detection.md).
 """
 
 _base_ = [

@@ -81,6 +81,7 @@ def import_reference(path: str, module: str) -> ModuleType:
         raise FileNotFoundError(
             f'--reference {path} holds no {module}.py: give a checkout of facebookresearch/dino'
         )
+    sys.modules.pop(module, None)  # of another checkout
     sys.path.insert(0, str(path))
     try:
         return importlib.import_module(module)

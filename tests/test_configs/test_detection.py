@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from dino_mm.apis.train import build_runner
@@ -188,15 +189,17 @@ def digits(tmp_path) -> Config:
 
 def test_regions_keep_float32_under_autocast(digits) -> None:
     runner = build_runner(digits)
-    model, seen = runner.model, []
+    model, seen, inside = runner.model, [], []
+    model.backbone.blocks[0].mlp.register_forward_hook(
+        lambda _, args, out: inside.append(out.dtype)
+    )
     for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
         for layer in extractor.roi_layers:
             layer.register_forward_pre_hook(lambda _, args: seen.append(args))
     batch = model.data_preprocessor(next(iter(runner.train_dataloader)), training=True)
     with torch.autocast('cpu', torch.bfloat16):
-        features = model.backbone(batch['inputs'])
         loss, _ = model.parse_losses(model(**batch, mode='loss'))
-    assert features[0].dtype is torch.bfloat16 and loss.isfinite()
+    assert set(inside) == {torch.bfloat16} and loss.isfinite()
     assert {tensor.dtype for args in seen for tensor in args} == {torch.float32}
     loss.backward()
     assert model.backbone.patch_embed.proj.weight.grad.abs().max() > 0
@@ -223,6 +226,7 @@ def coco_folder(tmp_path) -> Path:
 def coco_dataset(root: Path, **kwargs):
     from mmdet.datasets import CocoDataset
 
+    init_default_scope('mmdet')  # of the transforms
     metainfo = dict(classes=('cat', 'dog', 'bird'))
     settings = dict(ann_file='boxes.json', data_prefix=dict(img='images'), metainfo=metainfo)
     return CocoDataset(data_root=str(root), **(settings | kwargs))
@@ -247,13 +251,3 @@ def test_an_annotation_without_its_image_names_the_file(coco_folder) -> None:
     dataset = coco_dataset(coco_folder, pipeline=cfg.train_pipeline)
     with pytest.raises(FileNotFoundError, match='01.jpg'):
         dataset[1]
-
-
-def test_classes_that_the_file_does_not_hold_are_an_error(digits, coco_folder) -> None:
-    cfg = Config.fromfile(CONFIGS / 'detection' / 'mask-rcnn_vit-s16_coco128.py')
-    digits.train_dataloader.dataset = cfg.train_dataloader.dataset
-    digits.train_dataloader.dataset.update(
-        data_root=str(coco_folder), ann_file='boxes.json', metainfo=dict(classes=('aardvark',) * 10)
-    )
-    with pytest.raises(ValueError, match='0 images'):
-        build_runner(digits).train()

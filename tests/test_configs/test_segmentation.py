@@ -153,7 +153,7 @@ def test_mmsegs_own_tool_runs_a_config(tmp_path) -> None:
         [*command, '--cfg-options', *options],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         cwd=tmp_path,
         env=environment,
     )
