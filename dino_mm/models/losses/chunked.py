@@ -1,14 +1,14 @@
 r"""Loss of DINO and its gradient worked out together, a few images at a time.
 
 With q the centred teacher probabilities, :math:`Q_v = \sum_{t \ne v} q_t` the targets of view v,
-:math:`n_v` their number and :math:`p_v = softmax(s_v / \tau)`, one image contributes
+:math:`n_v` their number, :math:`x_v = s_v / \tau` and :math:`p_v = softmax(x_v)`, one image adds
 
 .. math::
-    -\frac{1}{P B} \sum_v \langle Q_v, \log p_v \rangle
+    \frac{1}{P B} \sum_v n_v\,LSE(x_v) - \langle Q_v, x_v \rangle
     \quad\text{with gradient}\quad
     \frac{\partial}{\partial s_v} = \frac{n_v\, p_v - Q_v}{P B \tau}
 
-so that the gradient is at hand where the log-probabilities are, and nothing but it needs keeping.
+so that both need one softmax, and nothing but the gradient is kept.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,11 @@ def widen(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def log_normaliser(scores: Tensor, probabilities: Tensor) -> Tensor:
+    """Log-sum-exp of scores (..., K), from their softmax: (...). No exponential is taken twice."""
+    return scores.amax(dim=-1) - probabilities.amax(dim=-1).log()
+
+
 def sharpen(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     r"""Targets :math:`softmax((t - c) / \tau_t)` and the sum of their entropies in nats.
 
@@ -34,9 +39,9 @@ def sharpen(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor,
     Returns:
         tuple[Tensor, Tensor]: (..., K), at least float32, and a scalar.
     """
-    log_q = torch.log_softmax((widen(logits) - center) / temperature, dim=-1)
-    q = log_q.exp()
-    return q, -(q * log_q).sum()
+    scores = (widen(logits) - center) / temperature
+    q = scores.softmax(dim=-1)
+    return q, (log_normaliser(scores, q) - (q * scores).sum(dim=-1)).sum()
 
 
 def cross_entropy_and_gradient(
@@ -59,10 +64,12 @@ def cross_entropy_and_gradient(
     for view, logits in enumerate(student):  # one view at a time stays in the cache
         wanted = total - targets[view] if view < num_global else total  # (b, K)
         count = num_global - 1 if view < num_global else num_global
-        log_p = torch.log_softmax(widen(logits) / temperature, dim=-1)
-        loss = loss - (wanted * log_p).sum()
+        scores = widen(logits) / temperature
+        p = scores.softmax(dim=-1)
+        normaliser = log_normaliser(scores, p).sum()
+        loss = loss + count * normaliser - (wanted * scores).sum()
         if gradient is not None:
-            difference = torch.sub(wanted, log_p.exp_(), alpha=count, out=log_p)
+            difference = torch.sub(wanted, p, alpha=count, out=p)
             torch.mul(difference, -scale / temperature, out=gradient[view])
     return loss * scale
 
