@@ -3,7 +3,7 @@
 _base_ = './default_runtime.py'
 
 default_scope = 'mmdet'
-custom_imports = dict(imports=['dino_mm', 'dino_mm.ops'])
+custom_imports = dict(imports=['dino_mm', 'dino_mm.ops', 'dino_mm.datasets.strict_coco'])
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=1),
     # tools/test.py writes pictures into the work dir with

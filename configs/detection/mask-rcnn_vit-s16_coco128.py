@@ -2,7 +2,7 @@
 
 Command: DINO_MM_DATA=/path/of/coco128/parent
     python tools/train.py configs/detection/mask-rcnn_vit-s16_coco128.py
-Cost: TODO
+Cost and result: not measured.
 It is evaluated on the images it was trained on: what it measures is how well they are fitted.
 """
 

@@ -3,7 +3,8 @@
 Command: python tools/train.py configs/segmentation/linear_vit-tiny_digits.py --cfg-options
     model.backbone.init_cfg.checkpoint=work_dirs/dino_vit-tiny_digits/backbone.pth
 Random backbone: --cfg-options model.backbone.init_cfg=None
-Cost: TODO
+Cost: a minute of one core.
+Measured: mIoU 13.6 from 10.6 with a random backbone, mean of three seeds (docs/segmentation.md).
 """
 
 _base_ = [

@@ -3,7 +3,7 @@
 Command: python tools/train.py configs/segmentation/upernet_vit-tiny_digits.py --cfg-options
     model.backbone.init_cfg.checkpoint=work_dirs/dino_vit-tiny_digits/backbone.pth
 Random backbone: --cfg-options model.backbone.init_cfg=None
-Cost: TODO
+Cost: about 2 minutes on one core (600 iterations of 0.2 seconds).
 """
 
 _base_ = [
@@ -42,9 +42,7 @@ model = dict(
     ),
     test_cfg=dict(mode='whole'),
 )
-optim_wrapper = dict(
-    optimizer=dict(lr=3e-3), paramwise_cfg=dict(layer_decay_rate=0.9)
-)  # four layers only
+optim_wrapper = dict(optimizer=dict(lr=3e-3), paramwise_cfg=dict(layer_decay_rate=0.9))
 auto_scale_lr = dict(enable=False)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=50),

@@ -97,7 +97,7 @@ def shrink_detection(cfg: Config, root: Path) -> None:
         data, folder = loader.dataset, root / name
         shrink_pipeline(data.pipeline)
         data.data_root = str(folder)
-        if data.type == 'CocoDataset':
+        if data.type == 'dino_mm.StrictCocoDataset':
             classes = data.get('metainfo', CocoDataset.METAINFO)['classes']
             write_coco(folder, data.ann_file, data.data_prefix['img'], classes)
             cfg.val_evaluator.ann_file = str(folder / data.ann_file)
@@ -223,13 +223,17 @@ def coco_folder(tmp_path) -> Path:
     return tmp_path
 
 
-def coco_dataset(root: Path, **kwargs):
-    from mmdet.datasets import CocoDataset
+def coco_dataset(root: Path, classes: tuple[str, ...] = ('cat', 'dog', 'bird'), **kwargs):
+    from dino_mm.datasets.strict_coco import StrictCocoDataset
 
     init_default_scope('mmdet')  # of the transforms
-    metainfo = dict(classes=('cat', 'dog', 'bird'))
-    settings = dict(ann_file='boxes.json', data_prefix=dict(img='images'), metainfo=metainfo)
-    return CocoDataset(data_root=str(root), **(settings | kwargs))
+    return StrictCocoDataset(
+        data_root=str(root),
+        ann_file='boxes.json',
+        data_prefix=dict(img='images'),
+        metainfo=dict(classes=classes),
+        **kwargs,
+    )
 
 
 def test_boxes_without_area_or_outside_the_image_are_left_out(coco_folder) -> None:
@@ -251,3 +255,15 @@ def test_an_annotation_without_its_image_names_the_file(coco_folder) -> None:
     dataset = coco_dataset(coco_folder, pipeline=cfg.train_pipeline)
     with pytest.raises(FileNotFoundError, match='01.jpg'):
         dataset[1]
+
+
+@pytest.mark.parametrize('classes', [('cat', 'aardvark'), ('dog', 'cat')])
+def test_classes_other_than_those_of_the_file_are_refused(classes, coco_folder) -> None:
+    with pytest.raises(ValueError, match=r'boxes.json: metainfo.classes.*bird'):
+        coco_dataset(coco_folder, classes)
+
+
+def test_some_of_the_classes_of_a_file_may_be_taken(coco_folder) -> None:
+    dataset = coco_dataset(coco_folder, ('cat', 'bird'))
+    labels = [[i['bbox_label'] for i in dataset.get_data_info(k)['instances']] for k in range(4)]
+    assert labels == [[0], [], [1], [0]]
