@@ -109,7 +109,11 @@ def _taken(ctx) -> tuple[Tensor, ...]:
 
 
 class LogitsLoss(torch.autograd.Function):
-    """Loss and teacher entropy from all logits. Arguments as in :func:`chunked_loss`."""
+    """Loss and teacher entropy from all logits.
+
+    Arguments: student (V, B, K), teacher (G, B, K), centre (1, K), the temperatures of student and
+    teacher, images at a time, and :func:`cross_entropy_and_gradient` or that compiled.
+    """
 
     @staticmethod
     def forward(ctx, student, teacher, center, temperatures, chunk, kernel):
@@ -139,6 +143,8 @@ class PrototypesLoss(torch.autograd.Function):
     """Loss and teacher entropy from what the last layers multiply; logits live chunk by chunk.
 
     Gradients of embeddings Z and prototypes W are those of the products :math:`s = Z W^T`.
+    Arguments: Z (V, B, D) and W (K, D) of the student, of the teacher (G, B, D), in the type of
+    the products, and (K, D), then as for :class:`LogitsLoss`.
     """
 
     @staticmethod
