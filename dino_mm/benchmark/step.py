@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dino_mm.engine.hooks import CompileHook, ema_update_
 from dino_mm.engine.optimizers.precision import best_amp_dtype
+from dino_mm.evaluation.protocols.report import write_json
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -162,6 +163,8 @@ def calculate(args: Namespace) -> dict[str, float]:
         build = partial(our_step, module, wrapper=dict(dtype='bfloat16'))
         found[name] = calculate_peak(module, lambda build=build: build(crops(args)))
         print(f'{name:<20}{found[name]:8.1f} GiB, calculated')
+    if args.out:
+        write_json(dict(benchmark='memory', unit='GiB, calculated', variants=found), args.out)
     return found
 
 

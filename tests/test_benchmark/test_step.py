@@ -116,7 +116,10 @@ def test_calculated_memory_is_what_a_step_takes() -> None:
     assert calculated * 1024 == pytest.approx(measured, rel=0.05)
 
 
-def test_memory_by_technique(capsys) -> None:
-    found = step.main([*SIZES, '--model', 'vit-ti16', '--calculate-memory'])
+def test_memory_by_technique(capsys, tmp_path) -> None:
+    out = tmp_path / 'memory.json'
+    options = ['--model', 'vit-ti16', '--calculate-memory', '--out', str(out)]
+    found = step.main([*SIZES, *options])
+    assert json.loads(out.read_text())['variants'] == found
     assert found['recompute_all'] < found['ours'] < found['explicit_attention']
     assert 'calculated' in capsys.readouterr().out
