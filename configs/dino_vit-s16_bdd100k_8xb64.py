@@ -1,6 +1,6 @@
 """DINO, ViT-S/16, on the images of BDD100K.
 
-Command: tools/dist_train.sh configs/dino_vit-s16_bdd100k_8xb64.py 8 --amp
+Command: tools/dist_train.sh configs/dino_vit-s16_bdd100k_8xb64.py 8
 Cost and result: not measured. Small-data settings, see the schedule.
 """
 

@@ -1,6 +1,6 @@
 """DINO, ViT-S/8, on the unlabelled images of STL-10 at 96 pixels, one GPU.
 
-Command: python tools/train.py configs/dino_vit-s8_stl10_1xb128.py --amp
+Command: python tools/train.py configs/dino_vit-s8_stl10_1xb128.py
 Cost and result: not measured. Small-data settings, see the schedule.
 """
 

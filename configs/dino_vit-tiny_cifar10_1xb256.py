@@ -1,6 +1,6 @@
 """DINO, a small ViT with patches of 4 pixels, on CIFAR-10, one GPU.
 
-Command: python tools/train.py configs/dino_vit-tiny_cifar10_1xb256.py --amp
+Command: python tools/train.py configs/dino_vit-tiny_cifar10_1xb256.py
 Cost and result: not measured. Small-data settings, see the schedule.
 """
 

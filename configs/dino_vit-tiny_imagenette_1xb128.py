@@ -1,6 +1,6 @@
 """DINO, a ViT of width 128, on thumbnails of ImageNette or of any folder: a small machine.
 
-Command: python tools/train.py configs/dino_vit-tiny_imagenette_1xb128.py --amp
+Command: python tools/train.py configs/dino_vit-tiny_imagenette_1xb128.py
 Another folder: --cfg-options train_dataloader.dataset.data_root=FOLDER
 Cost and result: see docs/model_zoo.md.
 """

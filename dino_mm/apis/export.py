@@ -123,6 +123,12 @@ def verify(backbone: VisionTransformer, state: Mapping[str, Tensor], layout: str
     return difference
 
 
+def portable(value: Tensor) -> Tensor:
+    """A copy on the CPU, halves as float32: a teacher may have been kept in bfloat16."""
+    value = value.detach().cpu().clone()
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
 def export_backbone(
     backbone: nn.Module, path: str | os.PathLike, meta: dict | None = None, layout: str = 'dino_mm'
 ) -> float | None:
@@ -155,7 +161,7 @@ def export_backbone(
     config = describe_vit(backbone) if ours else stored_backbone(meta)
     if config:
         meta['backbone'] = config
-    state = {key: value.detach().cpu().clone() for key, value in backbone.state_dict().items()}
+    state = {key: portable(value) for key, value in backbone.state_dict().items()}
     difference = None
     if layout != 'dino_mm':
         state = to_mmpretrain(state) if layout == 'mmpretrain' else to_timm(state)

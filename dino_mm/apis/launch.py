@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch.distributed
 from mmengine.config import Config, ConfigDict
@@ -91,6 +93,29 @@ def enable_amp(cfg: Config) -> None:
             wrapper.pop(key, None)
     else:
         wrapper.type, wrapper.dtype = 'AmpOptimWrapper', dtype
+
+
+@contextmanager
+def explain_empty_dataset(cfg: Config) -> Iterator[None]:
+    """Says of which folders a data set without a single image was to be made.
+
+    MMEngine's ends in NumPy's words, when it joins the empty list of its items.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if 'need at least one array to concatenate' not in str(error):
+            raise
+        keys = ('data_root', 'ann_file', 'data_prefix', 'img_suffix')
+        found = [
+            f'{loader}.dataset: { ({key: dataset[key] for key in keys if key in dataset}) }'
+            for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+            if (dataset := (cfg.get(loader) or {}).get('dataset'))
+        ]
+        raise ValueError(
+            'a data set holds no image; check the folders and the suffix of file names in '
+            + '; '.join(found)
+        ) from error
 
 
 def fit_loaders(cfg: Config) -> None:

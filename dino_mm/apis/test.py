@@ -11,7 +11,7 @@ from dino_mm.checkpoint import read_checkpoint
 from dino_mm.checkpoint.loader import NETWORKS
 from dino_mm.engine.hooks.utils import unwrap
 
-from .launch import LAUNCHERS, fit_loaders, prepare_launch
+from .launch import LAUNCHERS, explain_empty_dataset, fit_loaders, prepare_launch
 from .train import build_runner
 
 
@@ -76,4 +76,5 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     runner = build_runner(cfg)
     if only_extracts(cfg):
         unwrap(runner.model).load(args.checkpoint, args.network)
-    return runner.test()
+    with explain_empty_dataset(cfg):
+        return runner.test()

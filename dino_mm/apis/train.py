@@ -10,7 +10,13 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .launch import LAUNCHERS, enable_amp, fit_loaders, prepare_launch
+from .launch import (
+    LAUNCHERS,
+    enable_amp,
+    explain_empty_dataset,
+    fit_loaders,
+    prepare_launch,
+)
 from .trial import shrink
 
 
@@ -94,4 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cfg = build_config(args)
     prepare_launch(cfg, args.launcher)
     fit_loaders(cfg)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    with explain_empty_dataset(cfg):
+        runner.train()

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     parser.add_argument('folder', help='images, at any depth')
     parser.add_argument('--config', default=str(CONFIG), help='of a vision transformer')
     parser.add_argument('--arch', choices=('tiny', 'small', 'base'), help='(small; --short: tiny)')
-    parser.add_argument('--batch-size', type=int, help='(GPU: 64, CPU: 8, --short: 4)')
+    parser.add_argument('--batch-size', type=int, help='(GPU: 64, CPU: 8, --short: 2)')
     parser.add_argument('--num-local', type=int, default=8, help='local crops')
     parser.add_argument('--out-dim', type=int, help='prototypes (65,536; --short: 4,096)')
     parser.add_argument('--workers', type=int, help='loader processes (default: one per core)')
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         )
     cuda = torch.device(args.device).type == 'cuda'
     args.arch = args.arch or ('tiny' if args.short else 'small')
-    args.batch_size = args.batch_size or (4 if args.short else 64 if cuda else 8)
+    args.batch_size = args.batch_size or (2 if args.short else 64 if cuda else 8)
     args.out_dim = args.out_dim or (4096 if args.short else 65536)
     args.workers = args.workers or torch.multiprocessing.cpu_count()
     args.iterations = args.iterations or (2 if args.short else 50 if cuda else 4)

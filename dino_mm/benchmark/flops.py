@@ -5,14 +5,20 @@ import time
 import torch
 
 
-def vit_macs(size: int, patch: int, dim: int, depth: int) -> tuple[int, int]:
+def vit_macs(
+    size: int, patch: int, dim: int, depth: int, class_only: bool = False
+) -> tuple[int, int]:
     """Multiply-adds of one image's forward pass: of the patch projection, and of the rest.
 
-    A block has :math:`12 C^2` per token in its linear layers and :math:`2 N^2 C` in attention.
+    A block has :math:`12 C^2` per token in its linear layers and :math:`2 N^2 C` in attention. Of
+    the tokens that nothing reads, ``class_only``, the last one makes keys and values alone.
     """
     patches = (size // patch) ** 2
     tokens = patches + 1
-    return patches * 3 * patch**2 * dim, depth * (tokens * 12 * dim**2 + 2 * tokens**2 * dim)
+    rest = depth * (tokens * 12 * dim**2 + 2 * tokens**2 * dim)
+    if class_only:
+        rest -= (tokens - 1) * (10 * dim**2 + 2 * tokens * dim)
+    return patches * 3 * patch**2 * dim, rest
 
 
 def head_macs(dim: int, out_dim: int, hidden: int = 2048, bottleneck: int = 256) -> int:
@@ -20,7 +26,9 @@ def head_macs(dim: int, out_dim: int, hidden: int = 2048, bottleneck: int = 256)
     return dim * hidden + hidden**2 + hidden * bottleneck + bottleneck * out_dim
 
 
-def step_flops(sizes: list[int], patch: int, dim: int, depth: int, out_dim: int) -> int:
+def step_flops(
+    sizes: list[int], patch: int, dim: int, depth: int, out_dim: int, class_only: bool = False
+) -> int:
     """Operations per image: student forward and backward on all crops, teacher on two.
 
     Backward passes take twice the forward pass, but images need no gradient.
@@ -31,10 +39,11 @@ def step_flops(sizes: list[int], patch: int, dim: int, depth: int, out_dim: int)
         dim (int): Embedding width.
         depth (int): Blocks.
         out_dim (int): Number of prototypes K.
+        class_only (bool): Without what becomes of patch tokens in the last block.
     """
     macs = 0
     for index, size in enumerate(sizes):
-        first, rest = vit_macs(size, patch, dim, depth)
+        first, rest = vit_macs(size, patch, dim, depth, class_only)
         rest += head_macs(dim, out_dim)
         macs += 2 * first + 3 * rest + (first + rest if index < 2 else 0)
     return 2 * macs

@@ -1,6 +1,7 @@
 """Exported backbones load anywhere and say where they come from."""
 
 import argparse
+import copy
 import json
 import sys
 
@@ -73,6 +74,14 @@ def test_a_written_backbone_needs_no_config(vit, image, tmp_path):
     assert torch.equal(tokens(loaded, image), tokens(vit, image))
     assert loaded.interpolate_mode == vit.interpolate_mode == 'exact'
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['backbone.pth']
+
+
+def test_halves_are_written_in_full(vit, tmp_path):
+    export_backbone(copy.deepcopy(vit).bfloat16(), tmp_path / 'backbone.pth')
+    state = torch.load(tmp_path / 'backbone.pth', weights_only=True)['state_dict']
+    for key, value in vit.state_dict().items():
+        assert state[key].dtype is torch.float32
+        torch.testing.assert_close(state[key], value, rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize('layer_scale', [0.0, 0.1])

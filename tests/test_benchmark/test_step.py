@@ -26,9 +26,9 @@ def test_short(tmp_path) -> None:
     result = step.main(options)
     assert json.loads(out.read_text()) == result
     assert list(result['variants']) == ['ours', 'plain']
-    for figures in result['variants'].values():
+    for name, figures in result['variants'].items():
         assert figures['unit'] == 'images/s' and figures['peak_memory_mib'] > 0
-        rate = figures['median'] * flops.step_flops([224, 224, 96], 16, 24, 2, 16)
+        rate = figures['median'] * flops.step_flops([224, 224, 96], 16, 24, 2, 16, name == 'ours')
         assert figures['tflops'] == pytest.approx(rate / 1e12, abs=1e-4)
     assert result['ratios']['ours_over_plain'] > 0
 
@@ -58,11 +58,14 @@ def test_a_folder_without_the_published_code_is_refused(tmp_path) -> None:
         step.main([*SIZES, '--model', 'vit-ti16', '--reference', str(tmp_path)])
 
 
-def test_operations_of_a_step_are_those_pytorch_counts() -> None:
+@pytest.mark.parametrize('out_type', ['cls_token', 'raw'])
+def test_operations_of_a_step_are_those_pytorch_counts(out_type) -> None:
     model = MODELS.build(
         dict(
             type='dino_mm.DINO',
-            backbone=dict(type='dino_mm.VisionTransformer', arch=TOY, attention='explicit'),
+            backbone=dict(
+                type='dino_mm.VisionTransformer', arch=TOY, attention='explicit', out_type=out_type
+            ),
             head=dict(type='dino_mm.DINOHead', in_dim=24, out_dim=512),
             loss=dict(type='dino_mm.DINOLoss'),
         )
@@ -70,7 +73,7 @@ def test_operations_of_a_step_are_those_pytorch_counts() -> None:
     crops = [torch.randn(1, 3, size, size) for size in (224, 224, 96)]
     with FlopCounterMode(display=False) as counter:
         model(crops, mode='loss')['loss'].backward()
-    formula = flops.step_flops([224, 224, 96], 16, 24, 2, 512)
+    formula = flops.step_flops([224, 224, 96], 16, 24, 2, 512, out_type == 'cls_token')
     assert counter.get_total_flops() == pytest.approx(formula, rel=1e-3)
 
 

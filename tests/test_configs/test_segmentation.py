@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from dino_mm.apis.launch import fit_loaders
+from dino_mm.apis.launch import explain_empty_dataset, fit_loaders
 from dino_mm.models import VisionTransformer
 
 from ..segmentation_folders import WRITERS
@@ -114,7 +114,7 @@ def test_segmentation_config(path, tmp_path, tmp_path_factory) -> None:
 
 def test_the_config_names_its_schedule_and_data() -> None:
     for path in LEAVES:
-        if 'digits' in path.stem:
+        if 'vit-tiny' in path.stem:
             continue
         cfg = Config.fromfile(path)
         _, _, iterations, data = path.stem.split('_')
@@ -130,12 +130,19 @@ def test_the_config_names_its_schedule_and_data() -> None:
         assert decayed == (None if path.stem.startswith('linear') else 0.65)
 
 
-def test_digits_configs_have_the_quickstart_network() -> None:
-    quickstart = Config.fromfile(CONFIGS / 'quickstart/dino_vit-tiny_digits.py').model.backbone
+@pytest.mark.parametrize(
+    ('data', 'pretraining'),
+    [
+        ('digits', 'quickstart/dino_vit-tiny_digits.py'),
+        ('camvid', 'dino_vit-tiny_imagenette_1xb128.py'),
+    ],
+)
+def test_tiny_configs_have_the_network_of_their_pretraining(data, pretraining) -> None:
+    pretrained = Config.fromfile(CONFIGS / pretraining).model.backbone
     for name in ('linear', 'upernet'):
-        cfg = Config.fromfile(CONFIGS / f'segmentation/{name}_vit-tiny_digits.py')
+        cfg = Config.fromfile(CONFIGS / f'segmentation/{name}_vit-tiny_{data}.py')
         for key in ('arch', 'patch_size'):
-            assert cfg.model.backbone[key] == quickstart[key]
+            assert cfg.model.backbone[key] == pretrained[key]
 
 
 def test_mmsegs_own_tool_runs_a_config(tmp_path) -> None:
@@ -177,4 +184,16 @@ def test_mistakes_stop_a_run_at_its_start(options, error, message, tmp_path, tmp
     write_backbone(cfg, tmp_path / 'given.pth')
     cfg.merge_from_dict(options)
     with pytest.raises(error, match=message):
+        Runner.from_cfg(cfg).train()
+
+
+def test_no_image_of_the_given_suffix_is_said_so(tmp_path, tmp_path_factory) -> None:
+    path = CONFIGS / 'segmentation/linear_vit-tiny_camvid.py'
+    cfg = shrink_config(path, tmp_path_factory.getbasetemp(), tmp_path)
+    cfg.model.backbone.init_cfg = None
+    cfg.train_dataloader.dataset.img_suffix = '.tiff'
+    with (
+        pytest.raises(ValueError, match=r"no image.*train_dataloader.dataset: .*'\.tiff'"),
+        explain_empty_dataset(cfg),
+    ):
         Runner.from_cfg(cfg).train()

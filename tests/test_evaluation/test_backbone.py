@@ -37,10 +37,26 @@ def test_weights_come_from_the_file(config, tmp_path) -> None:
     images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
     inputs = backbone.normalise(images)
     with torch.no_grad():
-        assert torch.equal(backbone.descriptor(inputs).cpu(), model(inputs.cpu())[-1])
+        torch.testing.assert_close(backbone.descriptor(inputs).cpu(), model(inputs.cpu())[-1])
         tokens = backbone.tokens(inputs)
     assert tokens.shape == (2, 1 + backbone.num_patches(images), 24)
     assert backbone.class_attention(images).shape == (2, 2, 4, 3)
+
+
+@torch.no_grad()
+def test_half_precision_is_near_and_has_features_of_its_own(config, monkeypatch) -> None:
+    monkeypatch.setattr('dino_mm.evaluation.protocols.backbone.best_amp_dtype', lambda: 'bfloat16')
+    options = ['--checkpoint', 'random', '--config', config]
+    full, half = start(arguments(*options)), start(arguments(*options, '--amp'))
+    assert full.fingerprint != half.fingerprint  # caches are kept apart
+    assert half.source['dtype'] == 'bfloat16'
+    images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
+    for method in ('tokens', 'descriptor', 'class_attention'):
+        inputs = images if method == 'class_attention' else full.normalise(images)
+        exact, rough = getattr(full, method)(inputs), getattr(half, method)(inputs)
+        assert rough.dtype is torch.float32
+        assert not torch.equal(rough, exact)
+        torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
 
 
 def test_normalisation_of_protocol_and_config(config, tmp_path) -> None:

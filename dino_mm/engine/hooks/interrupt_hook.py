@@ -33,7 +33,8 @@ class InterruptHook(Hook):
             self.received = number
             # The signal may have reached the data workers too; PyTorch would raise for each.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            runner.logger.info('Interrupted: saving a checkpoint (once more quits at once).')
+            # Not by the logger: it may be in the middle of a line, which it does not bear.
+            os.write(2, b'\nInterrupted: saving a checkpoint (once more quits at once).\n')
             if not self.busy:
                 self._save_and_exit(runner)
 

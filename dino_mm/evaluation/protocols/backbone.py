@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from contextlib import AbstractContextManager
 
 import torch
 from mmengine.config import Config
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from dino_mm.apis.checkpoint import load_backbone
 from dino_mm.apis.launch import LAUNCHERS, prepare_launch
+from dino_mm.engine.optimizers.precision import best_amp_dtype
 from dino_mm.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from dino_mm.models.necks import ClassToken, GlobalAveragePool
 from dino_mm.models.necks.pooling import last_output
@@ -57,6 +59,9 @@ def base_parser(
     parser.add_argument('--seed', type=int, default=0, help='of an untrained baseline')
     parser.add_argument('--work-dir', default=work_dir, help='folder of results and caches')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that read images')
+    parser.add_argument(
+        '--amp', action='store_true', help='features by bfloat16 where the hardware is fast in it'
+    )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='share the images')
     return parser
 
@@ -104,7 +109,8 @@ def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'F
     )
     if args.checkpoint == RANDOM:
         source |= dict(network=None, seed=args.seed)
-    return FrozenBackbone(module, dict(mean=IMAGENET_MEAN, std=std) | normalisation, source)
+    normalisation = dict(mean=IMAGENET_MEAN, std=std) | normalisation
+    return FrozenBackbone(module, normalisation, source, best_amp_dtype() if args.amp else None)
 
 
 class FrozenBackbone:
@@ -115,18 +121,23 @@ class FrozenBackbone:
         normalisation (dict): ``mean``, ``std`` and ``per_image`` of
             :class:`MultiCropDataPreprocessor`.
         source (dict): Where it came from, for the report, with its config as ``backbone``.
+        dtype (str | None): ``'bfloat16'`` or ``'float16'`` to compute features in; they are
+            returned in float32. ``None`` computes in float32.
     """
 
-    def __init__(self, module: nn.Module, normalisation: dict, source: dict) -> None:
+    def __init__(
+        self, module: nn.Module, normalisation: dict, source: dict, dtype: str | None = None
+    ) -> None:
         self.device = torch.device(get_device())
         self.module = module.to(self.device).requires_grad_(False)
         self.module.eval()  # by itself: mmpretrain's backbones return None
         preprocessor = dict(type='MultiCropDataPreprocessor', **normalisation)
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
         self.fingerprint = fingerprint(
-            normalisation, source.get('backbone'), weights_fingerprint(module)
+            normalisation, source.get('backbone'), weights_fingerprint(module), dtype
         )
-        self.source = source | dict(fingerprint=self.fingerprint[:12])
+        self.dtype = dtype
+        self.source = source | dict(fingerprint=self.fingerprint[:12], dtype=dtype or 'float32')
 
     @property
     def name(self) -> str:
@@ -146,21 +157,32 @@ class FrozenBackbone:
         height, width = images.shape[-2:]
         return (height // self.patch_size) * (width // self.patch_size)
 
+    def autocast(self) -> AbstractContextManager:
+        dtype = getattr(torch, self.dtype or 'float32')
+        return torch.autocast(self.device.type, dtype, enabled=self.dtype is not None)
+
+    def last_layers(self, images: Tensor, n: int) -> list[Tensor]:
+        """Normalised tokens of the last ``n`` layers, each (B, 1 + N, C), of normalised images."""
+        self._require('get_intermediate_layers')
+        with self.autocast():
+            return [x.float() for x in self.module.get_intermediate_layers(images, n=n)]
+
     def tokens(self, images: Tensor) -> Tensor:
         """Normalised tokens of the last layer (B, 1 + N, C) of normalised images."""
-        self._require('get_intermediate_layers')
-        return self.module.get_intermediate_layers(images, n=1)[0]
+        return self.last_layers(images, 1)[0]
 
     def class_attention(self, images: Tensor) -> Tensor:
         """Last-layer attention of the class token (B, heads, h, w) of uint8 images."""
         self._require('get_attention')
-        return class_token_attention(self.module, self.normalise(images))
+        with self.autocast():
+            return class_token_attention(self.module, self.normalise(images)).float()
 
     def descriptor(self, images: Tensor) -> Tensor:
         """Class token, or without one the mean over positions: (B, C) of normalised images."""
         if hasattr(self.module, 'get_intermediate_layers'):
             return self.tokens(images)[:, 0]
-        out = last_output(self.module(images))
+        with self.autocast():
+            out = last_output(self.module(images)).float()
         return (GlobalAveragePool() if out.ndim == 4 else ClassToken())(out)
 
     def _require(self, name: str) -> None:

@@ -53,7 +53,7 @@ def backbone_subject(kind: str, backbone: FrozenBackbone, layers: Sequence[int])
         raise ValueError(f'--layers {" ".join(map(str, layers))}: the backbone has {depth} layers')
 
     def tokens(images: Tensor) -> Tensor:
-        x = backbone.module.get_intermediate_layers(backbone.normalise(images), most)
+        x = backbone.last_layers(backbone.normalise(images), most)
         return last_layer_parts(x, backbone.module.num_prefix_tokens)
 
     choices = {}

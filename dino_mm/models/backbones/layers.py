@@ -11,6 +11,13 @@ Shapes = list[tuple[int, int]]
 Grids = list[tuple[int, int]]
 
 
+def class_tokens(x: Tensor, shapes: Shapes) -> Tensor:
+    """The first token of each image of a packed sequence: (T, C) -> (sum of batches, C)."""
+    groups = x.split([batch * tokens for batch, tokens in shapes])
+    first = [x.view(*shape, -1)[:, 0] for x, shape in zip(groups, shapes, strict=True)]
+    return torch.cat(first) if len(first) > 1 else first[0]
+
+
 class DropPath(nn.Module):
     """Stochastic depth on packed tokens: drops the branch for whole images.
 
@@ -118,6 +125,27 @@ class Attention(nn.Module):
         ]
         return self.proj(torch.cat(outs) if len(outs) > 1 else outs[0])  # (T, C)
 
+    def class_token(self, x: Tensor, shapes: Shapes) -> Tensor:
+        """What :meth:`forward` gives the class token of each image: (T, C) -> (sum of batches, C)."""
+        width, head_dim = x.shape[-1], x.shape[-1] // self.num_heads
+        weight_q, weight_kv = self.qkv.weight.split([width, 2 * width])
+        bias_q, bias_kv = (
+            (None, None) if self.qkv.bias is None else self.qkv.bias.split([width, 2 * width])
+        )
+        queries = F.linear(class_tokens(x, shapes), weight_q, bias_q)
+        keys_values = F.linear(x, weight_kv, bias_kv)
+        outs = []
+        for q, kv, (batch, tokens) in zip(
+            queries.split([batch for batch, _ in shapes]),
+            keys_values.split([batch * tokens for batch, tokens in shapes]),
+            shapes,
+            strict=True,
+        ):
+            q = q.view(batch, 1, self.num_heads, head_dim).transpose(1, 2)
+            k, v = kv.view(batch, tokens, 2, self.num_heads, head_dim).permute(2, 0, 3, 1, 4)
+            outs.append(self.attend(q, k, v).reshape(batch, width))  # of (B, heads, 1, head_dim)
+        return self.proj(torch.cat(outs) if len(outs) > 1 else outs[0])
+
     def maps(self, x: Tensor, shapes: Shapes, grids: Grids | None = None) -> list[Tensor]:
         """Attention probabilities per group, each (B, heads, N, N)."""
         return [attention_map(q, k) for q, k, _ in self.heads(x, shapes)]
@@ -167,6 +195,15 @@ class Block(nn.Module):
         self.ls2 = LayerScale(embed_dims, layer_scale) if layer_scale else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, shapes: Shapes, grids: Grids | None = None) -> Tensor:
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), shapes, grids)), shapes)
+    def forward(
+        self, x: Tensor, shapes: Shapes, grids: Grids | None = None, class_only: bool = False
+    ) -> Tensor:
+        """All tokens (T, C), or without the work for the others the class tokens (B, C)."""
+        branch = self.norm1(x)
+        if class_only:
+            branch = self.attn.class_token(branch, shapes)
+            x, shapes = class_tokens(x, shapes), [(batch, 1) for batch, _ in shapes]
+        else:
+            branch = self.attn(branch, shapes, grids)
+        x = x + self.drop_path(self.ls1(branch), shapes)
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))), shapes)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dino_mm.registry import MODELS
 
-from .layers import KERNELS, Attention, Block, Grids, PatchEmbed, Shapes
+from .layers import KERNELS, Attention, Block, Grids, PatchEmbed, Shapes, class_tokens
 from .windows import GridAttention
 
 
@@ -243,18 +243,21 @@ class VisionTransformer(BaseModule):
         return torch.cat([t.flatten(0, 1) for t in tokens]), shapes, grids  # (T, C)
 
     def _run_blocks(
-        self, images: list[Tensor], wanted: Sequence[int]
+        self, images: list[Tensor], wanted: Sequence[int], class_only: bool = False
     ) -> tuple[list[Tensor], Shapes]:
-        """Packed tokens after each wanted layer, normalised by the final norm."""
+        """Packed tokens, or class tokens alone, after each wanted layer, by the final norm."""
         x, shapes, grids = self._pack(images)
         outs = []
         for i, block in enumerate(self.blocks):
+            # Nothing reads what the last block makes of the other tokens.
+            last = class_only and i == self.num_layers - 1 and type(block.attn) is Attention
+            inputs = x, shapes, grids, last
             if i < self.recomputed and self.training and torch.is_grad_enabled():
-                x = torch.utils.checkpoint.checkpoint(block, x, shapes, grids, use_reentrant=False)
+                x = torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
             else:
-                x = block(x, shapes, grids)
+                x = block(*inputs)
             if i in wanted:
-                outs.append(self.norm(x))
+                outs.append(self.norm(class_tokens(x, shapes) if class_only and not last else x))
         return outs, shapes
 
     def forward(self, x: Tensor | list[Tensor]) -> tuple[Tensor, ...] | list[tuple[Tensor, ...]]:
@@ -267,7 +270,12 @@ class VisionTransformer(BaseModule):
             tuple[Tensor, ...]: One entry per ``out_indices``; for a list, one tuple per entry.
         """
         images = [x] if isinstance(x, Tensor) else list(x)
-        layers, shapes = self._run_blocks(images, self.out_indices)
+        class_only = self.out_type == 'cls_token'
+        layers, shapes = self._run_blocks(images, self.out_indices, class_only)
+        if class_only:
+            layers = [layer.split([batch for batch, _ in shapes]) for layer in layers]
+            results = list(zip(*layers, strict=True))
+            return results[0] if isinstance(x, Tensor) else results
         sizes = [batch * tokens for batch, tokens in shapes]
         results = []
         for group in zip(*(layer.split(sizes) for layer in layers), strict=True):
@@ -279,8 +287,6 @@ class VisionTransformer(BaseModule):
     def _format(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         if self.out_type == 'raw':
             return tokens
-        if self.out_type == 'cls_token':
-            return tokens[:, 0]
         patches = tokens[:, self.num_prefix_tokens :]
         if self.out_type == 'patch_tokens':
             return patches
