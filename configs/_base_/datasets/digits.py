@@ -17,6 +17,7 @@ train_dataloader = dict(
             dict(type='LoadImage'),
             dict(
                 type='DINOMultiCrop',
+                backend='auto',
                 global_size=32,
                 global_scale=(0.5, 1.0),
                 local_size=24,
