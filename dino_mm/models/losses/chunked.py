@@ -59,19 +59,20 @@ def cross_entropy_and_gradient(
     Returns:
         Tensor: Scalar, at least float32.
     """
-    num_global, total = len(targets), targets.sum(0)
+    num_global, factor = len(targets), scale / temperature
+    total = targets.sum(0).mul_(-factor)
     loss = total.new_zeros(())
     for view, logits in enumerate(student):  # one view at a time stays in the cache
-        wanted = total - targets[view] if view < num_global else total  # (b, K)
+        # Targets times `-factor` (b, K), so that the gradient takes one pass.
+        wanted = torch.add(total, targets[view], alpha=factor) if view < num_global else total
         count = num_global - 1 if view < num_global else num_global
-        scores = widen(logits) / temperature
+        scores = widen(logits) / temperature  # (b, K)
         p = scores.softmax(dim=-1)
         normaliser = log_normaliser(scores, p).sum()
-        loss = loss + count * normaliser - (wanted * scores).sum()
+        loss = loss + (scale * count) * normaliser + temperature * (wanted * scores).sum()
         if gradient is not None:
-            difference = torch.sub(wanted, p, alpha=count, out=p)
-            torch.mul(difference, -scale / temperature, out=gradient[view])
-    return loss * scale
+            torch.add(wanted, p, alpha=count * factor, out=gradient[view])
+    return loss
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:
