@@ -191,7 +191,7 @@ def test_no_image_of_the_given_suffix_is_said_so(tmp_path, tmp_path_factory) -> 
     path = CONFIGS / 'segmentation/linear_vit-tiny_camvid.py'
     cfg = shrink_config(path, tmp_path_factory.getbasetemp(), tmp_path)
     cfg.model.backbone.init_cfg = None
-    cfg.train_dataloader.dataset.img_suffix = '.tiff'
+    cfg.train_dataloader.dataset.update(img_suffix='.tiff', serialize_data=True)
     with (
         pytest.raises(ValueError, match=r"no image.*train_dataloader.dataset: .*'\.tiff'"),
         explain_empty_dataset(cfg),
