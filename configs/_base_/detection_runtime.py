@@ -6,13 +6,15 @@ default_scope = 'mmdet'
 custom_imports = dict(imports=['dino_mm', 'dino_mm.ops', 'dino_mm.datasets.strict_coco'])
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=1),
-    # tools/test.py writes pictures into the work dir with
-    # --cfg-options default_hooks.visualization.draw=True
+    # Every image by tools/test.py --cfg-options default_hooks.visualization.draw=True
     visualization=dict(type='DetVisualizationHook', test_out_dir='pictures'),
     interrupt=dict(type='dino_mm.InterruptHook'),
 )
-# Refuses heads whose num_classes is not the number of the data set's classes.
-custom_hooks = [dict(type='NumClassCheckHook')]
+# The first refuses heads whose num_classes is not the number of the data set's classes.
+custom_hooks = [
+    dict(type='NumClassCheckHook'),
+    dict(type='dino_mm.DetectionPictureHook', num_images=6, score_thr=0.3),
+]
 env_cfg = dict(cudnn_benchmark=False)
 visualizer = dict(type='DetLocalVisualizer', name='visualizer')
 val_cfg = dict()

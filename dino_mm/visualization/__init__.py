@@ -1,5 +1,12 @@
 from .attention import class_token_attention, draw_attention
 from .curves import draw_curves
+from .detection import draw_detections
 from .segmentation import draw_segmentation
 
-__all__ = ['class_token_attention', 'draw_attention', 'draw_curves', 'draw_segmentation']
+__all__ = [
+    'class_token_attention',
+    'draw_attention',
+    'draw_curves',
+    'draw_detections',
+    'draw_segmentation',
+]

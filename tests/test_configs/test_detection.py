@@ -143,6 +143,7 @@ def test_detection_config_trains_and_predicts(path, tmp_path) -> None:
     runner.train()
     assert runner.iter == IMAGES / 2
     assert any('mAP' in key for key in runner.message_hub.log_scalars)  # it has predicted
+    assert (tmp_path / 'work/predictions.png').is_file()
     loaded = torch.load(checkpoint)
     for name, parameter in runner.model.backbone.named_parameters():
         if 'rel_pos' in name:
