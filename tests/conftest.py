@@ -45,6 +45,16 @@ def no_globals_left() -> Iterator[None]:
         kind._instance_dict.clear()
 
 
+@pytest.fixture(autouse=True)
+def plain_config_text(monkeypatch) -> None:
+    """Formatting a config by yapf takes longer than building and training a toy of it."""
+
+    def text(cfg: Config) -> str:
+        return '\n'.join(f'{key} = {value!r}' for key, value in cfg.to_dict().items())
+
+    monkeypatch.setattr(Config, 'pretty_text', property(text))
+
+
 @pytest.fixture
 def toy_model() -> dict:
     """Config of a DINO small enough for milliseconds."""

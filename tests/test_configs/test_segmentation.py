@@ -25,12 +25,6 @@ NARROW = {384: 48, 768: 96}
 SIZES = {512: 64, 1024: 96, 2048: 192, 341: 48}
 
 
-@pytest.fixture(autouse=True)
-def plain_text(monkeypatch) -> None:
-    """Formatting a config as text takes longer than all else here, and nothing reads it."""
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda self: repr(self.to_dict())))
-
-
 def replace(value, numbers: dict):
     """A config with numbers replaced everywhere."""
     if isinstance(value, dict):
