@@ -25,7 +25,7 @@ def draw_curves(
     accuracy: Sequence[tuple[int, float]],
     baselines: dict[str, float],
 ) -> None:
-    """Draws loss, teacher entropy and k-NN accuracy over iterations.
+    """Draws loss, teacher entropy and, where it was evaluated, k-NN accuracy over iterations.
 
     Args:
         path (str): Picture file.
@@ -34,17 +34,21 @@ def draw_curves(
         accuracy (Sequence[tuple]): ``(iteration, percent)`` of each evaluation; may be empty.
         baselines (dict): Name and percent of horizontal lines beside them.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout='constrained')
+    columns = 3 if accuracy or baselines else 2
+    figure, axes = plt.subplots(1, columns, figsize=(5 * columns, 4), layout='constrained')
     iterations, loss, entropy = curves
     window = max(len(loss) // 50, 1)
-    for axis, values, title in ((axes[0], loss, 'loss'), (axes[1], entropy, 'teacher entropy')):
+    for axis, values, title in zip(
+        axes, (loss, entropy), ('loss', 'teacher entropy'), strict=False
+    ):
         axis.plot(iterations, values, alpha=0.25, color='C0')
         axis.plot(iterations, smooth(values, window), color='C0')
         axis.set(title=f'{title} (nats)', xlabel='iteration')
     axes[1].axhline(max_entropy, color='C3', linestyle='--', label='ln K: collapsed to uniform')
     axes[1].axhline(0, color='C3', linestyle=':', label='0: collapsed to one prototype')
-    axes[1].legend(loc='center right')  # between the two lines
-    axes[2].set(title='k-NN accuracy (percent)', xlabel='iteration')
+    axes[1].legend(loc='best')
+    if columns == 3:
+        axes[2].set(title='k-NN accuracy (percent)', xlabel='iteration')
     if accuracy:
         axes[2].plot(*zip(*accuracy, strict=True), marker='o')
     for index, (name, value) in enumerate(baselines.items()):
