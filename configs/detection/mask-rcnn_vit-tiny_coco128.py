@@ -53,6 +53,6 @@ test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, end=100),
-    dict(type='MultiStepLR', by_epoch=True, end=12, milestones=[9, 11], gamma=0.1),
+    dict(type='MultiStepLR', by_epoch=True, end=6, milestones=[4, 5], gamma=0.1),
 ]
-train_cfg = dict(max_epochs=12, val_interval=12)
+train_cfg = dict(max_epochs=6, val_interval=6)
