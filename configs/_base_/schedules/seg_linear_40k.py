@@ -1,6 +1,6 @@
 """40,000 iterations of 16 crops for a head alone: AdamW, linear warm-up and decline.
 
-Published for the linear segmentation of DINOv2 (arXiv 2304.07193).
+As the linear segmentation configs released with DINOv2 (arXiv 2304.07193) have it.
 """
 
 _base_ = '../segmentation_runtime.py'
