@@ -23,7 +23,8 @@ def _draw_objects(axis: Axes, objects: Sequence[tuple], classes: Sequence[str]) 
         size = right - left, bottom - top
         axis.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, edgecolor=colour))
         text = classes[label] if score is None else f'{classes[label]} {score:.2f}'
-        axis.text(left, top, text, fontsize=7, va='bottom', color='white', backgroundcolor=colour)
+        tag = dict(facecolor=colour, edgecolor='none', pad=1)
+        axis.text(left, top, text, fontsize=6, va='bottom', color='white', bbox=tag)
 
 
 def draw_detections(
