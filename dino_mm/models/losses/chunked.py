@@ -39,9 +39,9 @@ def sharpen(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor,
     Returns:
         tuple[Tensor, Tensor]: (..., K), at least float32, and a scalar.
     """
-    scores = (widen(logits) - center) / temperature
+    scores = (widen(logits) - center).div_(temperature)
     q = scores.softmax(dim=-1)
-    return q, (log_normaliser(scores, q) - (q * scores).sum(dim=-1)).sum()
+    return q, (log_normaliser(scores, q) - scores.mul_(q).sum(dim=-1)).sum()
 
 
 def cross_entropy_and_gradient(
@@ -62,16 +62,17 @@ def cross_entropy_and_gradient(
     num_global, factor = len(targets), scale / temperature
     total = targets.sum(0).mul_(-factor)
     loss = total.new_zeros(())
+    scores, p = torch.empty_like(total), torch.empty_like(total)  # fresh memory per view is slow
     for view, logits in enumerate(student):  # one view at a time stays in the cache
         # Targets times `-factor` (b, K), so that the gradient takes one pass.
         wanted = torch.add(total, targets[view], alpha=factor) if view < num_global else total
         count = num_global - 1 if view < num_global else num_global
-        scores = widen(logits) / temperature  # (b, K)
-        p = scores.softmax(dim=-1)
-        normaliser = log_normaliser(scores, p).sum()
-        loss = loss + (scale * count) * normaliser + temperature * (wanted * scores).sum()
+        torch.div(widen(logits), temperature, out=scores)  # (b, K)
+        torch.softmax(scores, -1, out=p)
+        loss = loss + (scale * count) * log_normaliser(scores, p).sum()
         if gradient is not None:
             torch.add(wanted, p, alpha=count * factor, out=gradient[view])
+        loss = loss + temperature * scores.mul_(wanted).sum()
     return loss
 
 
@@ -83,7 +84,7 @@ def chunks(total: int, size: int) -> Iterator[slice]:
 
 def cache_chunk(device: torch.device, images: int) -> int:
     """Images worked on at a time: few on a CPU, whose cache holds them, else all."""
-    return min(images, 4) if device.type == 'cpu' else images
+    return min(images, 8) if device.type == 'cpu' else images
 
 
 def _scales(pairs: int, dtype: torch.dtype) -> tuple[float, float]:
