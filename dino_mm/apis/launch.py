@@ -119,7 +119,10 @@ def explain_empty_dataset(cfg: Config) -> Iterator[None]:
 
 
 def fit_loaders(cfg: Config) -> None:
-    """Fits data loaders to the machine: no more workers than cores, pinned memory with a GPU."""
+    """Fits data loaders to the machine: no more workers than cores, pinned memory with a GPU.
+
+    Without workers none can persist, which PyTorch would refuse.
+    """
     cores = os.cpu_count() or 1
     share = max(cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -129,5 +132,7 @@ def fit_loaders(cfg: Config) -> None:
         if loader.get('num_workers', 0) > share:
             print_log(f'{name}: {share} workers instead of {loader.num_workers}', 'current')
             loader.num_workers = share
+        if loader.get('num_workers', 0) == 0:
+            loader.pop('persistent_workers', None)
         if loader.get('pin_memory') and get_device() == 'cpu':
             loader.pin_memory = False

@@ -173,6 +173,12 @@ def test_workers_and_pinning_fit_the_machine(monkeypatch) -> None:
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(launch.os, 'cpu_count', lambda: 8)
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
-    cfg = Config(dict(train_dataloader=dict(num_workers=10, pin_memory=True)))
+    cfg = Config(
+        dict(
+            train_dataloader=dict(num_workers=10, pin_memory=True, persistent_workers=True),
+            val_dataloader=dict(num_workers=0, persistent_workers=True),  # PyTorch refuses it
+        )
+    )
     launch.fit_loaders(cfg)
-    assert cfg.train_dataloader == dict(num_workers=2, pin_memory=False)
+    assert cfg.train_dataloader == dict(num_workers=2, pin_memory=False, persistent_workers=True)
+    assert cfg.val_dataloader == dict(num_workers=0)
