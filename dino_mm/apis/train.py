@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from .launch import (
     LAUNCHERS,
@@ -76,11 +76,14 @@ def build_config(args: argparse.Namespace) -> Config:
                 f'--auto-scale-lr: {args.config} lacks auto_scale_lr=dict(base_batch_size=...)'
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-        if cfg.load_from and not os.path.isfile(cfg.load_from):
-            raise FileNotFoundError(f'--resume {cfg.load_from}: no such checkpoint')
+    if args.resume == 'auto':
+        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        if cfg.resume:  # else a job that is to be requeued starts from what the config loads
+            cfg.load_from = None
+    elif args.resume is not None:
+        if not os.path.isfile(args.resume):
+            raise FileNotFoundError(f'--resume {args.resume}: no such checkpoint')
+        cfg.update(resume=True, load_from=args.resume)
     return cfg
 
 

@@ -66,6 +66,8 @@ def our_config(args: Namespace, work_dir: str, **changes) -> Config:
     cfg.default_hooks.pop('interrupt', None)  # Ctrl-C ends a benchmark without a checkpoint
     if amp:
         enable_amp(cfg)
+    else:
+        cfg.optim_wrapper.dtype = None
     fit_loaders(cfg)
     return cfg
 

@@ -68,6 +68,8 @@ def parse(
     args.repeats = args.repeats or repeats[args.short]
     if args.threads:
         torch.set_num_threads(args.threads)
+    if index := torch.device(args.device).index:  # what is waited for, and the Runner trains on
+        torch.cuda.set_device(index)
     return args
 
 

@@ -159,7 +159,7 @@ def add_efficiency(result: dict, args: Namespace) -> None:
 
 def calculate(args: Namespace) -> dict[str, float]:
     """Peak GiB of a step in bfloat16 on a GPU, by technique; nothing is computed."""
-    found = {}
+    found, args.device = {}, 'cpu'
     for name in CALCULATED:
         changes = CHANGES.get(name, {})
         backbone = dict(attention='fused') | changes.get('backbone', {})

@@ -104,11 +104,21 @@ def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
 def test_options_reach_the_config(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(precision, 'bf16_on_cpu', lambda: True)
     monkeypatch.setattr(precision, 'get_device', lambda: 'cpu')
-    arguments = [QUICKSTART, '--amp', '--auto-scale-lr', '--resume', '--cfg-options']
-    cfg = train.build_config(train.parse_args([*arguments, 'model.head.out_dim=77']))
+    arguments = [QUICKSTART, '--amp', '--auto-scale-lr', '--cfg-options', 'model.head.out_dim=77']
+    cfg = train.build_config(train.parse_args(arguments))
     assert cfg.optim_wrapper.dtype == 'bfloat16' and cfg.auto_scale_lr.enable
-    assert cfg.resume is True and cfg.load_from is None and cfg.model.head.out_dim == 77
+    assert cfg.resume is False and cfg.model.head.out_dim == 77
     assert cfg.work_dir == 'work_dirs/dino_vit-tiny_digits'
+
+
+def test_resume_begins_with_load_from_and_goes_on_with_the_latest(tmp_path) -> None:
+    arguments = [QUICKSTART, '--resume', '--work-dir', str(tmp_path)]
+    arguments = train.parse_args([*arguments, '--cfg-options', 'load_from=published.pth'])
+    cfg = train.build_config(arguments)
+    assert cfg.load_from == 'published.pth' and cfg.resume is False
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    cfg = train.build_config(arguments)
+    assert cfg.load_from is None and cfg.resume is True
 
 
 def test_amp_without_bfloat16_stays_in_float32(monkeypatch, capsys) -> None:
