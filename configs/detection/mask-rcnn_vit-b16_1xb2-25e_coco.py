@@ -15,5 +15,9 @@ _base_ = [
 model = dict(backbone=dict(with_cp=True))
 train_dataloader = dict(batch_size=2)
 optim_wrapper = dict(accumulative_counts=32)
+param_scheduler = [  # a warm-up of 250 steps
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, end=250 * 32),
+    dict(type='MultiStepLR', by_epoch=True, end=25, milestones=[22, 24], gamma=0.1),
+]
 # The learning rate is that of the accumulated batch.
 auto_scale_lr = dict(enable=False)

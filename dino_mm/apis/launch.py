@@ -12,7 +12,8 @@ from mmengine.logging import print_log
 
 from dino_mm.engine.optimizers.precision import best_amp_dtype
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+#: And where each says how many processes there are.
+LAUNCHERS = dict(none=None, pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
 
 
 def _rank_from_slurm() -> None:
@@ -118,13 +119,21 @@ def explain_empty_dataset(cfg: Config) -> Iterator[None]:
         ) from error
 
 
+def own_cores() -> int:
+    """Cores that this process may keep busy, of those of the machine."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, 'sched_getaffinity'):  # a task of a cluster may be bound to a part of them
+        cores = len(os.sched_getaffinity(0))
+    cores = min(cores, int(os.environ.get('SLURM_CPUS_PER_TASK', cores)))
+    return max(cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
+
+
 def fit_loaders(cfg: Config) -> None:
     """Fits data loaders to the machine: no more workers than cores, pinned memory with a GPU.
 
     Without workers none can persist, which PyTorch would refuse.
     """
-    cores = os.cpu_count() or 1
-    share = max(cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
+    share = own_cores()
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if not isinstance(loader, dict):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
 
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     cfg = Config()
     prepare_launch(cfg, args.launcher)
+    torch.backends.cudnn.allow_tf32 = False  # recorded in full float32
     failed = False
     for path in args.recordings:
         worst = check_recording(path, world_size=get_world_size(), **cfg)

@@ -145,7 +145,7 @@ class TrajectoryHook(Hook):
             weight_decay=groups['decay']['weight_decay'],
             momentum=runner.message_hub.get_scalar('train/momentum').current(),
             teacher_temp=criterion.teacher_temp,
-            center=criterion.center.clone().numpy(),
+            center=criterion.center.cpu().clone().numpy(),
         )
         self.losses.clear()
         for key, value in values.items():
@@ -282,8 +282,10 @@ def trajectory_hook(runner: Runner) -> TrajectoryHook:
 
 
 def _difference(ours, theirs, relative: bool) -> float:
-    ours = torch.as_tensor(np.asarray(ours), dtype=torch.float64)
-    theirs = torch.as_tensor(np.asarray(theirs), dtype=torch.float64)
+    ours, theirs = (
+        (x if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))).cpu().double()
+        for x in (ours, theirs)
+    )
     if ours.shape != theirs.shape:
         raise ValueError(f'shapes differ: {tuple(ours.shape)} here, {tuple(theirs.shape)} recorded')
     worst = (ours - theirs).abs().max()

@@ -10,6 +10,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from dino_mm.checkpoint import read_checkpoint
+
 from .launch import (
     LAUNCHERS,
     enable_amp,
@@ -64,7 +66,7 @@ def build_config(args: argparse.Namespace) -> Config:
     """
     cfg = Config.fromfile(args.config)
     if args.trial:
-        shrink(cfg)
+        shrink(cfg, int(os.environ.get(LAUNCHERS[args.launcher] or '', 1)))
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
@@ -101,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = build_config(args)
+    if os.path.isfile(cfg.get('load_from') or ''):
+        # MMEngine would run what the file names: refused here, before it does.
+        read_checkpoint(cfg.load_from)
     prepare_launch(cfg, args.launcher)
     fit_loaders(cfg)
     runner = build_runner(cfg)

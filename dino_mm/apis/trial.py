@@ -18,11 +18,15 @@ def _shrink_dataset(dataset: ConfigDict, images: int) -> None:
         dataset.indices = images
 
 
-def shrink(cfg: Config) -> None:
+def shrink(cfg: Config, processes: int = 1) -> None:
     """Reduces a config in place: few images, small batches, two epochs, few workers.
 
     Networks, crop sizes and losses stay as they are, so that what runs is the config's own code.
     Warm-ups and intervals are shortened to fit.
+
+    Args:
+        cfg (Config): Changed in place.
+        processes (int): Processes that share the images.
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
@@ -31,7 +35,7 @@ def shrink(cfg: Config) -> None:
         loader.batch_size = min(loader.batch_size, BATCH)
         loader.num_workers = min(loader.get('num_workers', 0), 1)
         loader.persistent_workers = loader.num_workers > 0
-        _shrink_dataset(loader.dataset, BATCH * ITERATIONS)
+        _shrink_dataset(loader.dataset, BATCH * ITERATIONS * processes)
     iterations = EPOCHS * ITERATIONS
     if cfg.get('train_cfg'):
         if cfg.train_cfg.get('by_epoch') is False or 'max_iters' in cfg.train_cfg:

@@ -37,6 +37,22 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'{self.dataloader.batch_size}. Lower the batch size or add images'
             )
 
+    def run(self):
+        # What a resumed run goes on with is known here, but was not when the loop was built.
+        hub, sampler = self.runner.message_hub, self.dataloader.sampler
+        length = len(self.dataloader)
+        before = hub.runtime_info.get('epoch_length', length)
+        if before != length:
+            raise ValueError(
+                f'the run to resume had {before} iterations an epoch, this one has {length}: resume '
+                'with the same images, batch size and number of processes, or start a new run from '
+                'its weights by load_from'
+            )
+        hub.update_info('epoch_length', length)
+        if not self.runner._randomness_cfg.get('diff_rank_seed') and hasattr(sampler, 'seed'):
+            sampler.seed = self.runner.seed
+        return super().run()
+
     def run_epoch(self) -> None:
         done = self._iter - self._epoch * len(self.dataloader)
         self.runner.call_hook('before_train_epoch')

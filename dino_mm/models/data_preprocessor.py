@@ -44,8 +44,8 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=non_blocking)
         if (mean is None) != (std is None):
             raise ValueError('data_preprocessor: give both `mean` and `std`, or neither')
-        self.normalise, self.per_image = mean is not None, per_image
-        if self.normalise:
+        self.normalise, self.per_image = per_image or mean is not None, per_image
+        if mean is not None:
             self.register_buffer('mean', 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
             self.register_buffer('std', 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
         # How many samples an adjustment meets differs from batch to batch.
@@ -108,13 +108,13 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
     def _normalise(self, x: Tensor) -> Tensor:
         if not self.normalise:
             return x
+        if self.per_image:
+            x = x.float() / 255
+            std, mean = torch.std_mean(x, dim=(-3, -2, -1), keepdim=True)
+            return (x - mean) / (std + 0.05)  # the constant spares empty crops their noise
         if x.shape[-3] != self.mean.shape[0]:
             raise ValueError(
                 f'images have {x.shape[-3]} channels but data_preprocessor.mean has '
                 f'{self.mean.shape[0]}'
             )
-        if self.per_image:
-            x = x.float() / 255
-            std, mean = torch.std_mean(x, dim=(-3, -2, -1), keepdim=True)
-            return (x - mean) / (std + 0.05)  # the constant spares empty crops their noise
         return (x.float() - self.mean) / self.std

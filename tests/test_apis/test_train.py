@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mmengine.config import Config
 
 from dino_mm.apis import launch, train
 from dino_mm.apis import test as test_api
+from dino_mm.checkpoint import CheckpointError
 from dino_mm.engine.optimizers import precision
 
 from ..conftest import TOOLS
@@ -63,8 +65,9 @@ def test_quickstart_on_two_processes(cache, tmp_path) -> None:
     assert 0 <= metrics['knn/k20_top1'] <= 100
 
 
-def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
-    config = tmp_path / 'toy.py'
+def toy_training(image_folder: Path, tmp_path: Path) -> tuple[list[str], Path]:
+    """Arguments of tools/train.py that train long in small steps, and the folder of the run."""
+    config, work = tmp_path / 'toy.py', tmp_path / 'work'
     config.write_text(
         f"_base_ = ['{ROOT}/configs/dino_vit-s16_8xb64.py']\n"
         'model = dict(backbone=dict(_delete_=True, type="VisionTransformer",\n'
@@ -76,8 +79,11 @@ def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
         'default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1000))\n'
         'param_scheduler = dict(warmup=1)\n'
     )
-    work = tmp_path / 'work'
-    command = [sys.executable, 'tools/train.py', str(config), '--work-dir', str(work)]
+    return [str(config), '--work-dir', str(work)], work
+
+
+def interrupted(command: list[str], send: Callable, **kwargs) -> tuple[int, str]:
+    """Exit status and last words of a training to whose process a signal is sent."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -85,14 +91,23 @@ def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        **kwargs,
     )
     for line in process.stdout:
         if 'Epoch(train)' in line:
             break
     time.sleep(1)
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: workers get it too
+    send(process)
     rest = process.stdout.read()
-    assert process.wait(60) == 128 + signal.SIGINT, rest
+    return process.wait(60), rest
+
+
+def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
+    arguments, work = toy_training(image_folder, tmp_path)
+    command = [sys.executable, 'tools/train.py', *arguments]
+    # As Ctrl-C does: workers get it too.
+    status, rest = interrupted(command, lambda process: os.killpg(process.pid, signal.SIGINT))
+    assert status == 128 + signal.SIGINT, rest
     assert 'with --resume goes on' in rest and 'Traceback' not in rest
     saved = next(work.glob('interrupted_iter_*.pth'))
     done = int(saved.stem.split('_')[-1])
@@ -111,6 +126,43 @@ def test_options_reach_the_config(tmp_path, monkeypatch) -> None:
     assert cfg.work_dir == 'work_dirs/dino_vit-tiny_digits'
 
 
+def test_interrupted_on_two_processes(image_folder, tmp_path) -> None:
+    """The second process neither leaves the first waiting nor ends before it has saved."""
+    arguments, work = toy_training(image_folder, tmp_path)
+    with open(arguments[0], 'a') as config:
+        config.write(
+            "custom_imports = dict(imports=['slow_saving'])\n"
+            "custom_hooks = [dict(type='SlowSaving')]\n"
+        )
+    (tmp_path / 'slow_saving.py').write_text(
+        'import os, time\n'
+        'from mmengine.hooks import Hook\n'
+        'from dino_mm.registry import HOOKS\n'
+        '@HOOKS.register_module()\n'
+        'class SlowSaving(Hook):\n'
+        '    def before_train(self, runner):\n'
+        '        open(f"{runner.work_dir}/{os.getpid()}.pid", "w")\n'
+        '    def before_save_checkpoint(self, runner, checkpoint):\n'
+        '        time.sleep(3)\n'
+    )
+    environment = os.environ | dict(
+        PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+        PYTHONPATH=f'{tmp_path}:{os.environ.get("PYTHONPATH", "")}',
+        PORT='29613',
+    )
+    command = ['bash', 'tools/dist_train.sh', arguments[0], '2', *arguments[1:]]
+
+    def send(process) -> None:  # to the tasks, as SLURM does, whose end the launcher then notes
+        for file in work.glob('*.pid'):
+            os.kill(int(file.stem), signal.SIGTERM)
+
+    _, rest = interrupted(command, send, env=environment)
+    assert 'with --resume goes on' in rest, rest[-3000:]
+    saved = Path((work / 'last_checkpoint').read_text())
+    assert [*work.glob('interrupted_iter_*.pth')] == [saved]
+    assert torch.load(saved, weights_only=False)['meta']['iter'] > 0
+
+
 def test_resume_begins_with_load_from_and_goes_on_with_the_latest(tmp_path) -> None:
     arguments = [QUICKSTART, '--resume', '--work-dir', str(tmp_path)]
     arguments = train.parse_args([*arguments, '--cfg-options', 'load_from=published.pth'])
@@ -127,6 +179,22 @@ def test_amp_without_bfloat16_stays_in_float32(monkeypatch, capsys) -> None:
     cfg = Config(dict(optim_wrapper=dict(type='DINOOptimWrapper')))
     launch.enable_amp(cfg)
     assert 'dtype' not in cfg.optim_wrapper
+
+
+class Command:
+    """What a hostile checkpoint holds."""
+
+    def __reduce__(self):
+        return Path.touch, (Path('run'),)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict={}, extra=Command()), 'foreign.pth')
+    options = ['--work-dir', str(tmp_path), '--cfg-options', 'load_from=foreign.pth']
+    with pytest.raises(CheckpointError, match='foreign.pth'):
+        train.main([QUICKSTART, *options])
+    assert not Path('run').exists()
 
 
 def test_missing_files_are_named(tmp_path) -> None:
@@ -181,7 +249,8 @@ def test_amp_of_foreign_optimiser_wrappers(monkeypatch, dtype) -> None:
 
 def test_workers_and_pinning_fit_the_machine(monkeypatch) -> None:
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-    monkeypatch.setattr(launch.os, 'cpu_count', lambda: 8)
+    monkeypatch.setattr(launch.os, 'sched_getaffinity', lambda _: range(8), raising=False)
+    monkeypatch.delenv('SLURM_CPUS_PER_TASK', raising=False)
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
     cfg = Config(
         dict(
@@ -192,3 +261,6 @@ def test_workers_and_pinning_fit_the_machine(monkeypatch) -> None:
     launch.fit_loaders(cfg)
     assert cfg.train_dataloader == dict(num_workers=2, pin_memory=False, persistent_workers=True)
     assert cfg.val_dataloader == dict(num_workers=0)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '1')
+    monkeypatch.setenv('SLURM_CPUS_PER_TASK', '3')
+    assert launch.own_cores() == 3

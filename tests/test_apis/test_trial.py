@@ -23,6 +23,12 @@ def test_iterations_schedules_and_checkpoints_of_a_segmentation_config() -> None
     assert cfg.val_dataloader.dataset.indices == 16 and cfg.train_dataloader.num_workers == 1
 
 
+def test_images_for_every_process() -> None:
+    cfg = Config.fromfile(TOOLS.parent / 'configs/dino_vit-s16_8xb64.py')
+    shrink(cfg, processes=8)
+    assert cfg.train_dataloader.dataset.indices == 4 * 4 * 8
+
+
 def test_a_trial_in_bfloat16_on_cpu(tmp_path, monkeypatch) -> None:
     """The command line, through loops of iterations and a wrapper of MMEngine's."""
     pytest.importorskip('mmseg.models')

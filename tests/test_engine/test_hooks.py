@@ -1,13 +1,15 @@
 import logging
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 
-from dino_mm.engine.hooks import EMAHook, ema_update_
+from dino_mm.engine.hooks import EMAHook, ReportHook, ema_update_
 from dino_mm.engine.schedulers import cosine_schedule
-from dino_mm.registry import HOOKS
+from dino_mm.registry import HOOKS, MODELS
 
 
 def test_moving_average() -> None:
@@ -161,6 +163,32 @@ def test_single_broken_steps_are_skipped_and_told(make_runner) -> None:
     assert all(v.isfinite().all() for v in runner.model.state_dict().values())
 
 
+def test_a_skipped_step_of_many_iterations_is_one(make_runner) -> None:
+    changes = {
+        'default_hooks.monitor': dict(type='MonitorHook', max_skipped=2),
+        'default_hooks.logger': dict(type='LoggerHook', interval=2),
+        'optim_wrapper.accumulative_counts': 2,
+    }
+    runner = make_runner(**changes)
+    runner.register_hook(Spoil((0, 1)), priority='HIGHEST')
+    runner.train()
+    assert runner.iter == 6
+
+
+@pytest.mark.parametrize('scaling, good, ends_broken', [(1, 1, 0), (1, 0, 1), (0, 1, 1)])
+def test_a_last_step_lost_to_loss_scaling(make_runner, scaling, good, ends_broken) -> None:
+    runner = make_runner()
+    wrapper = runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    wrapper.scaler = SimpleNamespace(is_enabled=lambda: bool(scaling))
+    hook = HOOKS.build(dict(type='MonitorHook'))
+    hook.before_train(runner)
+    hook.checked = hook.last_good = good
+    runner.train_loop._iter = good + 1
+    wrapper.pop_skipped = lambda: (1, 'the loss')
+    with pytest.raises(FloatingPointError) if ends_broken else nullcontext():
+        hook.after_train(runner)
+
+
 def test_scalars_reach_the_host_only_where_they_are_logged(make_runner) -> None:
     calls = []
 
@@ -265,3 +293,14 @@ def test_a_fitting_checkpoint_is_taken_over(make_runner, tmp_path) -> None:
     runner.load_or_resume()
     for name, value in source.model.state_dict().items():
         assert runner.model.state_dict()[name].equal(value)
+
+
+def test_attention_picture_of_a_bfloat16_teacher_and_images_of_several_sizes(
+    toy_model, tmp_path
+) -> None:
+    model = MODELS.build(toy_model | dict(teacher_dtype='bfloat16')).eval()
+    sides = [32] * 8 + [48, 32]
+    images = [dict(inputs=torch.randint(0, 256, (3, 32, s)).byte()) for s in sides]
+    runner = SimpleNamespace(val_dataloader=SimpleNamespace(dataset=images))
+    ReportHook(attention_images=2)._draw_attention(runner, model, tmp_path / 'attention.png')
+    assert (tmp_path / 'attention.png').stat().st_size > 1000

@@ -4,6 +4,7 @@ import traceback
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -125,6 +126,28 @@ def test_non_finite_gradients_skip_the_step_and_are_named(name) -> None:
     wrapper.update_params(head(x).sum())
     assert wrapper.pop_skipped() == (0, '')
     assert not head.mlp[0].weight.equal(before[0])
+
+
+def test_fused_sgd_of_late_and_skipped_steps_equals_the_plain_one(make_runner) -> None:
+    """A last layer that thaws after an epoch, and a first step without finite gradients."""
+
+    class SpoilFirstLoss(Hook):
+        def before_train(self, runner) -> None:
+            norm = runner.model.student.backbone.norm.bias
+            norm.register_hook(lambda grad: grad * (1 if runner.iter else float('nan')))
+
+    ends = []
+    for fused in (True, False):
+        optimizer = dict(_delete_=True, type='SGD', lr=0.1, momentum=0.9, fused=fused)
+        freeze = dict(type='FreezeLastLayerHook', epochs=1)
+        runner = make_runner(
+            **{'optim_wrapper.optimizer': optimizer, 'default_hooks.freeze': freeze}
+        )
+        runner.register_hook(SpoilFirstLoss())
+        runner.train()
+        ends.append(runner.model.student.state_dict())
+    for name, value in ends[0].items():
+        torch.testing.assert_close(value, ends[1][name], msg=name)
 
 
 class Asked(TorchDispatchMode):

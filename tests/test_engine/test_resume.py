@@ -73,6 +73,32 @@ def test_a_run_resumed_after_an_epoch_ends_equal(make_runner, tmp_path) -> None:
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_a_run_without_a_seed_goes_on_with_the_images_it_had_not_seen(make_runner) -> None:
+    orders = []
+    for epochs in (1, 2):
+        changes = {'train_cfg.max_epochs': epochs, 'randomness.seed': None}
+        runner = make_runner(resume=epochs == 2, **changes)
+        runner.train()
+        sampler = runner.train_dataloader.sampler
+        sampler.set_epoch(1)
+        orders.append(list(sampler))
+    assert orders[0] == orders[1]
+
+
+@pytest.mark.parametrize('batch_size', [2, 6])
+def test_resume_with_another_length_of_epoch_is_refused(make_runner, batch_size) -> None:
+    make_runner(**{'train_cfg.max_epochs': 1}).train()
+    runner = make_runner(resume=True, **{'train_dataloader.batch_size': batch_size})
+    with pytest.raises(ValueError, match=f'had 3 .* has {12 // batch_size}'):
+        runner.train()
+
+
+def test_loops_that_count_no_epochs_are_refused(make_runner) -> None:
+    loop = {'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)}
+    with pytest.raises(ValueError, match='IterBasedTrainLoop.*train_cfg.type'):
+        make_runner(**loop).train()
+
+
 def test_too_few_images_for_one_batch(make_runner) -> None:
     with pytest.raises(ValueError, match='12 images over 1 processes.*batch_size=13'):
         make_runner(**{'train_dataloader.batch_size': 13}).train()

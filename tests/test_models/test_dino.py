@@ -5,6 +5,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from dino_mm.models import ClassToken, GlobalAveragePool
+from dino_mm.models.algorithms.dino import without_stochastic_depth
 from dino_mm.registry import MODELS
 
 PUBLISHED_INIT = dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0)
@@ -120,6 +121,13 @@ def test_the_teacher_has_no_stochastic_depth(toy_model) -> None:
     assert not model.student(crops).equal(model.student(crops))
 
 
+def test_nor_has_one_whose_backbone_drops_paths_by_itself() -> None:
+    config = dict(type='mmpretrain.SwinTransformer', arch='tiny')
+    assert without_stochastic_depth(config) == config | dict(drop_path_rate=0.0)
+    config = dict(type='mmpretrain.AlexNet')
+    assert without_stochastic_depth(config) == config
+
+
 @pytest.mark.parametrize('logit_chunk', [None, 1])
 def test_the_teacher_sees_only_global_crops_and_no_copies(toy_model, logit_chunk) -> None:
     model = MODELS.build(toy_model | dict(logit_chunk=logit_chunk))
@@ -221,5 +229,8 @@ def test_preprocessor_normalises_on_the_device() -> None:
     torch.testing.assert_close(first.mean((1, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
     # Equal but for rounding and the constant beside the standard deviation.
     assert (first - second).abs().max() < 0.4 < first.abs().max()
-    raw = MODELS.build(dict(type='MultiCropDataPreprocessor', mean=None, std=None))
+    without_mean = dict(type='MultiCropDataPreprocessor', mean=None, std=None)
+    alone = MODELS.build(without_mean | dict(per_image=True))
+    assert alone(dict(inputs=image))['inputs'].equal(first)
+    raw = MODELS.build(without_mean)
     assert raw(dict(inputs=[expected]))['inputs'][0].equal(expected)

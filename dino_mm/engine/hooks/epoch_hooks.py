@@ -14,12 +14,20 @@ class SetEpochHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    def before_train(self, runner) -> None:
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise ValueError(
+                'DINO goes by epochs (teacher temperature, last layer), which '
+                f'{type(runner.train_loop).__name__} does not count: set train_cfg.type to '
+                'ResumableTrainLoop and max_epochs'
+            )
+
     def before_train_epoch(self, runner) -> None:
         unwrap(runner.model).set_epoch(runner.epoch)
         # Wrappers such as RepeatDataset show an image several times an epoch: there the draws
         # come from the workers' own seeds.
         pipeline = getattr(runner.train_dataloader.dataset, 'pipeline', None)
-        if pipeline is not None and isinstance(runner.train_loop, EpochBasedTrainLoop):
+        if pipeline is not None:
             for transform in pipeline.transforms:
                 if hasattr(transform, 'set_epoch'):
                     transform.set_epoch(runner.epoch, runner.seed)

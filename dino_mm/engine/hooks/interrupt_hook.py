@@ -3,17 +3,25 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 from mmengine.hooks import Hook
 
 from dino_mm.registry import HOOKS
 
 
+def say(text: str) -> None:
+    """Prints from a signal's handler: the logger may be in the middle of a line, which it does not
+    bear."""
+    os.write(2, f'\n{text}\n'.encode())
+
+
 @HOOKS.register_module()
 class InterruptHook(Hook):
     """On SIGINT or SIGTERM finishes the current iteration, saves a checkpoint and exits.
 
-    ``--resume`` then goes on with the next iteration. A second signal ends at once.
+    ``--resume`` then goes on with the next iteration. A second signal ends at once. Of several
+    processes the first saves and exits, upon which the launcher ends the others.
     """
 
     priority = 'LOWEST'
@@ -28,13 +36,18 @@ class InterruptHook(Hook):
         def note(number: int, frame) -> None:
             if os.getpid() != owner:  # a data worker: Ctrl-C is the trainer's to handle
                 return
-            if self.received is not None:
-                raise KeyboardInterrupt
-            self.received = number
             # The signal may have reached the data workers too; PyTorch would raise for each.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # Not by the logger: it may be in the middle of a line, which it does not bear.
-            os.write(2, b'\nInterrupted: saving a checkpoint (once more quits at once).\n')
+            if runner.rank:
+                return  # rank 0 may need this process to finish its iteration
+            if self.received is not None:
+                if runner.distributed:
+                    return  # launchers send more than one
+                raise KeyboardInterrupt
+            self.received = number
+            say(
+                'Interrupted: saving a checkpoint. Once more quits at once, if this is the only process.'
+            )
             if not self.busy:
                 self._save_and_exit(runner)
 
@@ -49,14 +62,13 @@ class InterruptHook(Hook):
             self._save_and_exit(runner)
 
     def _save_and_exit(self, runner) -> None:
-        name = f'interrupted_iter_{self.done}.pth'
+        path = Path(runner.work_dir, f'interrupted_iter_{self.done}.pth')
         meta = dict(epoch=runner.epoch, iter=self.done)
-        runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
-        if runner.rank == 0:
-            path = os.path.join(runner.work_dir, name)
-            with open(os.path.join(runner.work_dir, 'last_checkpoint'), 'w') as file:
-                file.write(path)
-            runner.logger.info(f'Saved {path}. The same command with --resume goes on from here.')
+        runner.save_checkpoint(runner.work_dir, path.name, meta=meta, by_epoch=False)
+        path.with_name('last_checkpoint').write_text(str(path))
+        for earlier in set(path.parent.glob('interrupted_iter_*.pth')) - {path}:
+            earlier.unlink()
+        say(f'Saved {path}. The same command with --resume goes on from here.')
         sys.exit(128 + self.received)
 
     def after_train(self, runner) -> None:

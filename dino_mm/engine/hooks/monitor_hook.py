@@ -12,8 +12,8 @@ class MonitorHook(Hook):
     """Watches for collapse and non-finite values wherever the logger writes, and at the end.
 
     Args:
-        max_skipped (int): Iterations in a row without a single optimiser step, for want of finite
-            gradients, that end the run. At its end any number does.
+        max_skipped (int): Optimiser steps in a row, skipped for want of finite gradients, that end
+            the run. At its end one does, unless float16 is about to find its loss scale.
         margin (float): Relative distance of the teacher's entropy to its limits (0 and ln K)
             below which outputs count as collapsed.
         patience (int): Consecutive collapsed checks before the warning.
@@ -29,7 +29,8 @@ class MonitorHook(Hook):
         self.collapsed = 0
 
     def before_train(self, runner) -> None:
-        self.checked = self.last_good = runner.iter
+        self.started = self.checked = self.last_good = runner.iter
+        self.lost = 0  # steps in a row
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if not is_logged(runner, batch_idx):
@@ -41,7 +42,9 @@ class MonitorHook(Hook):
         self._check_collapse(runner, float(outputs['teacher_entropy']))
 
     def after_train(self, runner) -> None:
-        self._check_skipped(runner, runner.iter, 1)
+        scaler = getattr(runner.optim_wrapper, 'scaler', None)
+        scaling = scaler is not None and scaler.is_enabled() and self.last_good > self.started
+        self._check_skipped(runner, runner.iter, self.max_skipped if scaling else 1)
 
     def _check_skipped(self, runner, done: int, limit: int) -> None:
         wrapper = runner.optim_wrapper
@@ -52,11 +55,16 @@ class MonitorHook(Hook):
             self.culprit = culprit
         accumulated = wrapper._accumulative_counts
         steps = done // accumulated - self.checked // accumulated
-        if done > self.checked and skipped < max(steps, 1):
-            self.last_good = done
+        if skipped and skipped >= steps:
+            self.lost += skipped
+        elif steps:
+            self.lost, self.last_good = 0, done
         self.checked = done
-        mend = 'lower optim_wrapper.optimizer.lr or optim_wrapper.clip_grad, or train without --amp'
-        if done - self.last_good >= limit:
+        mend = (
+            'lower optim_wrapper.optimizer.lr or optim_wrapper.clip_grad, or train in float32 '
+            '(optim_wrapper.dtype=None)'
+        )
+        if self.lost >= limit:
             raise FloatingPointError(
                 f'{self.culprit} was not finite, and no optimiser step was made in '
                 f'{done - self.last_good} iterations: {mend}'

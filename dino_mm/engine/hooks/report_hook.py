@@ -143,6 +143,9 @@ class ReportHook(Hook):
         dataset = runner.val_dataloader.dataset
         # Spread over the end of the data set, where the queries are.
         chosen = np.linspace(len(dataset) * 0.85, len(dataset) - 1, self.attention_images)
-        pictures = torch.stack([dataset[int(i)]['inputs'] for i in chosen])
+        images = [dataset[int(i)]['inputs'] for i in chosen]
+        pictures = torch.stack([image for image in images if image.shape == images[0].shape])
         inputs = model.data_preprocessor(dict(inputs=pictures))['inputs']
-        draw_attention(path, pictures, class_token_attention(model.teacher.backbone, inputs))
+        with model.teacher_precision(inputs.device):
+            attention = class_token_attention(model.teacher.backbone, inputs)
+        draw_attention(path, pictures, attention.float())

@@ -89,9 +89,21 @@ class DINOOptimWrapper(OptimWrapper):
         fused = all(group.get('fused') for group in self.optimizer.param_groups)
         if fused:
             self.optimizer.grad_scale, self.optimizer.found_inf = None, (~finite).float()
+            self._prepare_momentum()
         if fused or finite:
             self.optimizer.step(**kwargs)
         self.scaler.update()
+
+    def _prepare_momentum(self) -> None:
+        """Zeros as the first momentum of SGD, which are the same as none.
+
+        PyTorch's fused SGD refuses parameters that take part later than others, and leaves what a
+        skipped first step allocates unwritten.
+        """
+        for group in self.optimizer.param_groups:
+            for param in group['params'] if group.get('momentum') else ():
+                if self.optimizer.state[param].get('momentum_buffer') is None:
+                    self.optimizer.state[param]['momentum_buffer'] = torch.zeros_like(param)
 
     def _count_skipped(self, finite: Tensor, params: list[Tensor], norms: Sequence[Tensor]) -> None:
         norm_of, zero = iter(norms), torch.zeros_like(norms[0])

@@ -22,6 +22,13 @@ def build_part(key: str, cfg: dict) -> BaseModule:
         raise TypeError(f'model.{key}: {error}. {cfg["type"]} takes: {accepted}') from error
 
 
+def without_stochastic_depth(backbone: dict) -> dict:
+    """A backbone's config with ``drop_path_rate=0`` where it takes one: not all default to 0."""
+    takes = inspect.signature(MODELS.get(backbone['type'])).parameters
+    still = {'drop_path_rate': 0.0} if {'drop_path_rate'} & {*takes, *backbone} else {}
+    return dict(backbone, **still)
+
+
 def join_equal_sizes(crops: list[Tensor]) -> list[Tensor]:
     """Neighbouring crops of one size as one batch; what stands alone is not copied."""
     groups = [list(same) for _, same in groupby(crops, key=lambda crop: crop.shape[-2:])]
@@ -103,14 +110,12 @@ class DINO(BaseModel):
         data_preprocessor: dict | None = None,
         logit_chunk: int | None = None,
         teacher_dtype: str | None = None,
-        init_cfg: dict | None = None,
     ) -> None:
         preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
-        super().__init__(MODELS.build(preprocessor), init_cfg=init_cfg)
+        super().__init__(MODELS.build(preprocessor))
         neck = neck or dict(type='ClassToken')
-        still = {'drop_path_rate': 0.0} if 'drop_path_rate' in backbone else {}
         self.student = DINONetwork(backbone, neck, head)
-        self.teacher = DINONetwork(dict(backbone, **still), neck, head)
+        self.teacher = DINONetwork(without_stochastic_depth(backbone), neck, head)
         self.criterion = build_part('loss', dict(loss, out_dim=self.student.head.out_dim))
         self.logit_chunk = logit_chunk
         self.teacher.requires_grad_(False)
@@ -162,7 +167,7 @@ class DINO(BaseModel):
         batches = join_equal_sizes(crops)
         global_crops = first_images(batches, num_global * len(crops[0]))
         if self.logit_chunk:
-            with torch.no_grad(), self._teacher_precision(crops[0].device):
+            with torch.no_grad(), self.teacher_precision(crops[0].device):
                 teacher = self.teacher.project(global_crops)  # (G * B, D)
                 teacher_prototypes = self.teacher.head.last_layer.weight  # (K, D)
             student = self.student.project(batches)  # (V * B, D)
@@ -170,7 +175,7 @@ class DINO(BaseModel):
             return self.criterion.from_embeddings(
                 student, prototypes, teacher, teacher_prototypes, self.logit_chunk
             )
-        with torch.no_grad(), self._teacher_precision(crops[0].device):
+        with torch.no_grad(), self.teacher_precision(crops[0].device):
             teacher = self.teacher(global_crops)  # (G * B, K)
         student = self.student(batches)  # (V * B, K)
         return self.criterion(student, teacher)
@@ -185,13 +190,13 @@ class DINO(BaseModel):
                 'DINOMultiCrop and `loss.num_global`'
             )
 
-    def _teacher_precision(self, device: torch.device) -> AbstractContextManager:
+    def teacher_precision(self, device: torch.device) -> AbstractContextManager:
         """A teacher with half matrices also wants half inputs."""
         return torch.autocast(device.type, torch.bfloat16) if self.half_teacher else nullcontext()
 
     def extract_feat(self, inputs: Tensor) -> Tensor:
         """Teacher features (B, C) of an image batch (B, C, H, W)."""
-        with self._teacher_precision(inputs.device):
+        with self.teacher_precision(inputs.device):
             return self.teacher.embed([inputs])
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:

@@ -36,12 +36,12 @@ class DropPath(nn.Module):
             return x
         masks = [
             (torch.bernoulli(self.keep.expand(batch, 1)) / self.keep)
-            .to(x.dtype)
             .expand(batch, tokens)
             .reshape(-1, 1)
             for batch, tokens in shapes
         ]
-        return x * torch.cat(masks)  # (T, C)
+        # 1 / keep in bfloat16 would shift the mean of what is kept.
+        return (x * torch.cat(masks)).to(x.dtype)  # (T, C)
 
 
 class PatchEmbed(nn.Module):
