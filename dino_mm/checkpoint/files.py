@@ -1,11 +1,13 @@
 """Reads checkpoint files without running what they hold."""
 
 import argparse
+import hashlib
 import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -95,7 +97,10 @@ def read_checkpoint(checkpoint: str | os.PathLike) -> Mapping[str, Any]:
 def _download(url: str) -> str:
     """The file of an address, in PyTorch's hub folder."""
     folder = Path(torch.hub.get_dir(), 'checkpoints')
-    path = folder / url.rsplit('/', 1)[-1]
+    name = Path(urlparse(url).path).name
+    if url not in PUBLISHED.values():  # every Hugging Face repository has a `model.safetensors`
+        name = f'{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}'
+    path = folder / name
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         try:

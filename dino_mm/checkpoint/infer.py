@@ -143,6 +143,13 @@ def read_config(text: str) -> dict:
     return values
 
 
+def _stored_config(meta: Mapping[str, Any]) -> dict:
+    """The literal part of a stored config, with ``model`` in any case."""
+    text = meta.get('config') or meta.get('cfg')
+    config = read_config(text) if isinstance(text, str) else {}
+    return config if isinstance(config.get('model'), dict) else config | dict(model={})
+
+
 def stored_backbone(meta: Mapping[str, Any]) -> dict | None:
     """The backbone's config as stored with a checkpoint, ready to build without pretraining.
 
@@ -150,16 +157,34 @@ def stored_backbone(meta: Mapping[str, Any]) -> dict | None:
         meta (Mapping): ``meta`` of our exports (``backbone``, ``config``) or of MMEngine's
             checkpoints (``cfg``).
     """
-    text = meta.get('config') or meta.get('cfg')
-    config = read_config(text) if isinstance(text, str) else {}
-    model = config.get('model')
-    backbone = meta.get('backbone') or (model.get('backbone') if isinstance(model, dict) else None)
+    config = _stored_config(meta)
+    backbone = meta.get('backbone') or config['model'].get('backbone')
     if not isinstance(backbone, dict) or not isinstance(backbone.get('type'), str):
         return None
     backbone = {k: v for k, v in backbone.items() if k not in ('init_cfg', 'pretrained')}
     if '.' not in backbone['type']:
         backbone['type'] = f'{config.get("default_scope", "dino_mm")}.{backbone["type"]}'
     return backbone
+
+
+def normalisation(model: Mapping[str, Any]) -> dict:
+    """What a model's config tells of ``mean``, ``std`` and ``per_image``.
+
+    Args:
+        model (Mapping): Its ``data_preprocessor`` counts if it is a
+            :class:`MultiCropDataPreprocessor`; others scale pixels differently.
+    """
+    own = model.get('data_preprocessor') or {}
+    # without a type it is what the model takes by default
+    kind = own.get('type') or model.get('type', 'DINO')
+    if kind.split('.')[-1] not in ('MultiCropDataPreprocessor', 'DINO', 'FeatureExtractor'):
+        return {}
+    return {k: own[k] for k in ('mean', 'std', 'per_image') if own.get(k) is not None}
+
+
+def stored_normalisation(meta: Mapping[str, Any]) -> dict:
+    """:func:`normalisation` by the config stored with a checkpoint; see :func:`stored_backbone`."""
+    return normalisation(_stored_config(meta)['model'])
 
 
 def describe_vit(backbone: nn.Module) -> dict:
@@ -174,4 +199,11 @@ def describe_vit(backbone: nn.Module) -> dict:
         img_size=[side * patch_size for side in grid],
         interpolate_mode=backbone.interpolate_mode,
     )
+    # windows leave no trace in the tensors
+    windows = [getattr(block.attn, 'window_size', 0) for block in backbone.blocks]
+    if any(windows):
+        known['window_size'] = max(windows)
+        known['global_indices'] = [i for i, window in enumerate(windows) if not window]
+    if getattr(backbone.blocks[0].attn, 'rel_pos', False):
+        known['rel_pos'] = True
     return infer_vit(backbone.state_dict(), known)

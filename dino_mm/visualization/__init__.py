@@ -1,3 +1,5 @@
+"""Pictures, drawn without pyplot: it would choose a backend, which belongs to the user."""
+
 from .attention import class_token_attention, draw_attention
 from .curves import draw_curves
 from .detection import draw_detections

@@ -1,11 +1,7 @@
 """Picture of where the class token looks."""
 
-import matplotlib
-
-matplotlib.use('Agg')  # no display on clusters
-
-import matplotlib.pyplot as plt
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 
@@ -35,13 +31,8 @@ def draw_attention(path: str, pictures: Tensor, attention: Tensor) -> None:
         attention (Tensor): (B, heads, h, w).
     """
     rows, heads = attention.shape[:2]
-    figure, axes = plt.subplots(
-        rows,
-        heads + 2,
-        figsize=(1.6 * (heads + 2), 1.6 * rows),
-        squeeze=False,
-        layout='constrained',
-    )
+    figure = Figure(figsize=(1.6 * (heads + 2), 1.6 * rows), layout='constrained')
+    axes = figure.subplots(rows, heads + 2, squeeze=False)
     titles = ['image', 'mean', *(f'head {i}' for i in range(heads))]
     for row, (picture, maps) in enumerate(zip(pictures, attention.cpu(), strict=True)):
         axes[row, 0].imshow(picture.permute(1, 2, 0).cpu())
@@ -52,4 +43,3 @@ def draw_attention(path: str, pictures: Tensor, attention: Tensor) -> None:
             if row == 0:
                 axes[row, column].set_title(title, fontsize=9)
     figure.savefig(path, dpi=100)
-    plt.close(figure)

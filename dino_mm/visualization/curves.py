@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 
-import matplotlib
-
-matplotlib.use('Agg')  # no display on clusters
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -35,7 +31,8 @@ def draw_curves(
         baselines (dict): Name and percent of horizontal lines beside them.
     """
     columns = 3 if accuracy or baselines else 2
-    figure, axes = plt.subplots(1, columns, figsize=(5 * columns, 4), layout='constrained')
+    figure = Figure(figsize=(5 * columns, 4), layout='constrained')
+    axes = figure.subplots(1, columns)
     iterations, loss, entropy = curves
     window = max(len(loss) // 50, 1)
     for axis, values, title in zip(
@@ -56,4 +53,3 @@ def draw_curves(
     if baselines:
         axes[2].legend()
     figure.savefig(path, dpi=100)
-    plt.close(figure)

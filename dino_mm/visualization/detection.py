@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 
-import matplotlib
-
-matplotlib.use('Agg')  # no display on clusters
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 
 def _draw_objects(axis: Axes, objects: Sequence[tuple], classes: Sequence[str]) -> None:
-    colours = plt.get_cmap('tab20').colors
+    colours = colormaps['tab20'].colors
     for (left, top, right, bottom), label, score, mask in objects:
         colour = colours[label % len(colours)]
         if mask is not None:
@@ -41,9 +38,8 @@ def draw_detections(
         classes (Sequence[str]): Names of the classes.
     """
     rows = -(-len(samples) // 2)
-    figure, axes = plt.subplots(
-        rows, 4, figsize=(13, 3.4 * rows), squeeze=False, layout='constrained'
-    )
+    figure = Figure(figsize=(13, 3.4 * rows), layout='constrained')
+    axes = figure.subplots(rows, 4, squeeze=False)
     for axis in axes.flat:
         axis.axis('off')
     for pair, (image, known, found) in zip(axes.reshape(-1, 2), samples, strict=False):
@@ -54,4 +50,3 @@ def draw_detections(
             axis.set_title(title, fontsize=9)
             _draw_objects(axis, objects, classes)
     figure.savefig(path, dpi=100)
-    plt.close(figure)

@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 
-import matplotlib
-
-matplotlib.use('Agg')  # no display on clusters
-
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 
@@ -33,9 +29,8 @@ def draw_segmentation(
         classes (Sequence[str]): Names of the classes.
         palette (Sequence): Their colours, RGB from 0 to 255.
     """
-    figure, axes = plt.subplots(
-        len(samples), 3, figsize=(10, 2.6 * len(samples)), squeeze=False, layout='constrained'
-    )
+    figure = Figure(figsize=(10, 2.6 * len(samples)), layout='constrained')
+    axes = figure.subplots(len(samples), 3, squeeze=False)
     for row, (image, labels, prediction) in zip(axes, samples, strict=True):
         row[0].imshow(image)
         row[1].imshow(colour(labels, palette), interpolation='nearest')
@@ -52,4 +47,3 @@ def draw_segmentation(
     ]
     figure.legend(handles=patches, loc='outside lower center', ncols=6, fontsize='small')
     figure.savefig(path, dpi=100)
-    plt.close(figure)

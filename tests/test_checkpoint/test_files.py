@@ -137,12 +137,38 @@ def test_a_published_name_says_what_to_do_offline(monkeypatch, tmp_path):
         read_checkpoint('dino_vits16')
 
 
-def test_a_downloaded_file_is_read_by_its_name(monkeypatch, tmp_path):
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Folder of downloads; a file holds its address."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     monkeypatch.setattr(
         torch.hub, 'download_url_to_file', lambda url, path: torch.save(dict(url=url), path)
     )
-    assert read_checkpoint('dino_vitb8')['url'].endswith('dino_vitbase8_pretrain.pth')
+    return tmp_path / 'hub' / 'checkpoints'
+
+
+def test_a_published_file_keeps_its_name(hub):
+    url = read_checkpoint('dino_vitb8')['url']
+    assert url.endswith('dino_vitbase8_pretrain.pth') and read_checkpoint(url)['url'] == url
+    assert [path.name for path in hub.iterdir()] == ['dino_vitbase8_pretrain.pth']
+
+
+def test_files_of_one_name_at_several_addresses_are_kept_apart(hub):
+    addresses = [f'https://host/{owner}/model.bin' for owner in ('first', 'second')]
+    for _ in range(2):
+        assert [read_checkpoint(address)['url'] for address in addresses] == addresses
+    assert len(list(hub.iterdir())) == 2
+
+
+def test_the_kind_of_a_file_is_told_without_the_query(hub, monkeypatch):
+    safetensors = pytest.importorskip('safetensors.torch')
+    monkeypatch.setattr(
+        torch.hub,
+        'download_url_to_file',
+        lambda url, path: safetensors.save_file(dict(a=torch.ones(3)), path),
+    )
+    content = read_checkpoint('https://host/resolve/main/model.safetensors?download=true')
+    assert torch.equal(content['a'], torch.ones(3))
 
 
 def test_safetensors(tmp_path):

@@ -7,11 +7,13 @@ import runpy
 import sys
 from pathlib import Path
 
+import mmcv
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dino_mm.datasets.converters import CocoBuilder, bdd100k, check, check_coco, voc
 from dino_mm.datasets.converters.bdd100k import convert_bdd100k
+from dino_mm.datasets.converters.coco import image_size
 from dino_mm.datasets.converters.voc import convert_voc
 
 from ..conftest import TOOLS
@@ -438,6 +440,24 @@ def test_check_of_a_sound_file(coco, tmp_path):
     assert 'no errors' in report.text()
     # The second box reaches half a pixel beyond its image.
     assert list(run_check(coco, tmp_path, tolerance=0.25).errors) == ['box outside its image']
+
+
+@pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.tif'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_sizes_are_those_of_images_as_mmcv_loads_them(name, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new('RGB', (40, 30)).save(tmp_path / name, exif=exif)
+    height, width, _ = mmcv.imread(tmp_path / name).shape
+    assert (width, height) == ((40, 30) if orientation < 5 else (30, 40))
+    assert image_size(tmp_path / name) == (width, height)
+
+
+def test_images_above_the_limit_of_pillow_are_named(coco, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert run_check(coco, tmp_path).errors['unreadable image'] == [
+        str(tmp_path / name) for name in ('a.png', 'b.png')
+    ]
 
 
 def change(coco, key, index, **fields):

@@ -79,6 +79,16 @@ def test_broken_files_can_be_passed_over(image_folder) -> None:
     assert all(item['img'].mode == 'RGB' for item in items)
 
 
+def test_images_above_the_limit_of_pillow_can_be_passed_over(image_folder, monkeypatch) -> None:
+    big = image_folder / 'part0' / 'deep' / '00.png'
+    Image.new('RGB', (200, 200)).save(big)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10_000)  # an error from twice as many
+    with pytest.raises(OSError, match=r'00\.png.*exceeds limit.*ignore_broken=True'):
+        read_image(str(big))
+    with pytest.warns(UserWarning, match=r'00\.png'):
+        assert LoadImage(ignore_broken=True)(dict(img_path=str(big))) is None
+
+
 def test_folder_is_read_at_any_depth_in_order(image_folder) -> None:
     (image_folder / 'notes.txt').write_text('no image')
     (image_folder / '.hidden').mkdir()
@@ -89,14 +99,12 @@ def test_folder_is_read_at_any_depth_in_order(image_folder) -> None:
     assert dataset[3]['ori_shape'] == dataset[3]['img'].size[::-1]
 
 
-def test_list_file(image_folder, tmp_path) -> None:
-    names = ['part0/deep/00.png 7', 'part1/deep/01.png', '']
-    (tmp_path / 'with blank').mkdir()
-    (tmp_path / 'list.txt').write_text('\n'.join(names))
-    dataset = UnlabelledImageFolder(
-        str(image_folder), ann_file=str(tmp_path / 'list.txt'), pipeline=[LoadImage()]
-    )
-    assert len(dataset) == 2 and dataset[1]['img'].size == (63, 43)
+def test_list_file_and_its_paths_are_relative_to_the_folder(image_folder) -> None:
+    (image_folder / 'part1' / 'deep').rename(image_folder / 'with blank')
+    names = ['part0/deep/00.png 7', 'with blank/01.png', 'with blank/03.png 7', '']
+    (image_folder / 'list.txt').write_text('\n'.join(names))
+    dataset = UnlabelledImageFolder(str(image_folder), ann_file='list.txt', pipeline=[LoadImage()])
+    assert [item['img'].size for item in dataset] == [(64, 40), (63, 43), (61, 49)]
 
 
 def test_missing_and_empty_folders_name_the_key(tmp_path) -> None:

@@ -1,16 +1,16 @@
 """Pictures of predictions show what was predicted."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from mmengine.structures import InstanceData
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dino_mm.engine.hooks import DetectionPictureHook
-from dino_mm.visualization import detection
 
 
 class Sample(SimpleNamespace):
@@ -51,8 +51,18 @@ def test_predictions_above_the_threshold_beside_the_labels(sample) -> None:
     assert DetectionPictureHook().take(sample)[1] == []
 
 
-def test_the_picture_holds_boxes_masks_and_names(sample, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(plt, 'close', lambda figure: None)
+def test_images_are_drawn_as_the_model_saw_them(sample) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter turn clockwise
+    left_red = np.zeros((30, 40, 3), np.uint8)
+    left_red[:, :20] = 255, 0, 0
+    Image.fromarray(left_red).save(sample.img_path, exif=exif)
+    image, _, _ = DetectionPictureHook().take(sample)
+    assert image.shape == (40, 30, 3)
+    assert (image[:20] == (255, 0, 0)).all() and not image[20:].any()
+
+
+def test_the_picture_holds_boxes_masks_and_names(sample, tmp_path) -> None:
     hook = DetectionPictureHook(num_images=3)
     runner = SimpleNamespace(
         val_dataloader=Loader(),
@@ -64,9 +74,10 @@ def test_the_picture_holds_boxes_masks_and_names(sample, tmp_path, monkeypatch) 
     for batch in range(9):
         hook.after_val_iter(runner, batch, None, [sample])
     assert len(hook.samples) == 3  # spread over the set
-    hook.after_val_epoch(runner)
+    with mock.patch.object(Figure, 'savefig', autospec=True, side_effect=Figure.savefig) as save:
+        hook.after_val_epoch(runner)
     assert (tmp_path / 'predictions.png').is_file()
-    axes = detection.plt.gcf().axes
+    axes = save.call_args.args[0].axes
     assert [axis.get_title() for axis in axes[:4]] == ['labels', 'prediction'] * 2
     labels, prediction = axes[:2]
     assert [text.get_text() for text in labels.texts] == ['dog']
@@ -74,5 +85,3 @@ def test_the_picture_holds_boxes_masks_and_names(sample, tmp_path, monkeypatch) 
     assert len(prediction.patches) == 2 and len(prediction.images) == 3  # image and two masks
     mask = prediction.images[1].get_array()
     assert np.count_nonzero(mask[..., 3]) == 70
-    monkeypatch.undo()
-    plt.close('all')

@@ -1,29 +1,28 @@
 """The picture of a run shows what there is, and no empty panel."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from dino_mm.visualization import draw_curves
 from dino_mm.visualization.curves import smooth
 
 
 @pytest.mark.parametrize('accuracy', [[], [(5, 30.0), (10, 45.0)]])
-def test_panels(accuracy, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(plt, 'close', lambda figure: None)
+def test_panels(accuracy, tmp_path) -> None:
     curves = np.stack([np.arange(1.0, 11), np.linspace(6, 3, 10), np.linspace(2, 4, 10)])
-    draw_curves(str(tmp_path / 'curves.png'), curves, math.log(512), accuracy, {})
+    with mock.patch.object(Figure, 'savefig', autospec=True, side_effect=Figure.savefig) as save:
+        draw_curves(str(tmp_path / 'curves.png'), curves, math.log(512), accuracy, {})
     assert (tmp_path / 'curves.png').is_file()
-    axes = plt.gcf().axes
+    axes = save.call_args.args[0].axes
     titles = ['loss (nats)', 'teacher entropy (nats)', 'k-NN accuracy (percent)']
     assert [axis.get_title() for axis in axes] == titles[: 3 if accuracy else 2]
     assert axes[1].lines[1].get_ydata().tolist() == pytest.approx(curves[2].tolist())
     if accuracy:
         assert axes[2].lines[0].get_xydata().tolist() == [[5, 30], [10, 45]]
-    monkeypatch.undo()
-    plt.close('all')
 
 
 def test_running_mean() -> None:

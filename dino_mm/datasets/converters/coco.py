@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
+
+#: EXIF orientations that swap width and height.
+QUARTER_TURNS = (5, 6, 7, 8)
 
 
 class CocoBuilder:
@@ -108,7 +111,7 @@ class CocoBuilder:
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height from a file's header.
+    """Width and height in pixels, turned by EXIF as mmcv loads the image.
 
     Raises:
         FileNotFoundError: No such file.
@@ -116,8 +119,10 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            return image.size
+            if image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS:
+                return ImageOps.exif_transpose(image).size
+            return image.size  # of the header, without decoding
     except FileNotFoundError:
         raise
-    except OSError as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f'{path} is not a readable image: {error}') from error

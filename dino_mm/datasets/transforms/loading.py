@@ -32,7 +32,8 @@ def read_image(path: str) -> Image.Image:
     """Decodes a file to an RGB image.
 
     Raises:
-        OSError: Missing, unreadable or truncated file; the message names it.
+        OSError: Missing, unreadable or truncated file, or an image above Pillow's limit (twice
+            ``PIL.Image.MAX_IMAGE_PIXELS``); the message names it.
     """
     try:
         with Image.open(path) as image:
@@ -42,7 +43,7 @@ def read_image(path: str) -> Image.Image:
         raise FileNotFoundError(
             f'image {path} does not exist: check data_root, or scan the folder again'
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise OSError(
             f'cannot read image {path} ({error}): remove or replace the file, or set '
             'ignore_broken=True of LoadImage'

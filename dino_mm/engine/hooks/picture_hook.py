@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import mmcv
 import numpy as np
 from mmengine.hooks import Hook
-from PIL import Image
 from torch import Tensor
 
 from dino_mm.registry import HOOKS
@@ -14,9 +14,8 @@ from dino_mm.visualization import draw_detections, draw_segmentation
 
 
 def _picture(path: str) -> np.ndarray:
-    """(H, W, 3) uint8 RGB."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert('RGB'))
+    """(H, W, 3) uint8 RGB, turned by EXIF as the model saw it."""
+    return mmcv.imread(path, channel_order='rgb')
 
 
 class PictureHook(Hook):

@@ -93,7 +93,7 @@ def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
     hue = (hue + (255 * factor).trunc().view(-1, 1, 1, 1)).remainder(256) * (6 / 255)
     # A channel stays at `value` for the third of the circle around its own hue, and falls from it
     # by saturation * value on the opposite third.
-    shift = 5 - 2 * torch.arange(3, dtype=hue.dtype, device=hue.device)  # 5, 3, 1: no copy from host
+    shift = 5 - 2 * torch.arange(3, dtype=hue.dtype, device=hue.device)  # not copied from the host
     sector = (hue + shift.view(1, 3, 1, 1)).remainder(6)
     return (value - value * saturation * torch.minimum(sector, 4 - sector).clamp(0, 1)).round()
 
