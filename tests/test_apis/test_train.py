@@ -61,8 +61,10 @@ def test_quickstart_on_two_processes(cache, tmp_path) -> None:
     metrics = test_api.main(
         [QUICKSTART, str(tmp_path / 'epoch_2.pth'), '--work-dir', str(tmp_path / 'test')]
         + ['--cfg-options', *digits(cache)]
+        # of the trial: 2 processes, 4 iterations, 4 images
+        + [f'val_dataloader.dataset.{part}.indices=32' for part in ('bank', 'queries')]
     )
-    assert 0 <= metrics['knn/k20_top1'] <= 100
+    assert f'knn/k20_top1: {metrics["knn/k20_top1"]:.4f}' in log
 
 
 def toy_training(image_folder: Path, tmp_path: Path) -> tuple[list[str], Path]:
