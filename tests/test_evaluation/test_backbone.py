@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from dino_mm.evaluation.protocols.backbone import FrozenBackbone, base_parser, start
+from dino_mm.apis.export import export_backbone
+from dino_mm.evaluation.protocols.backbone import (
+    ARCHITECTURES,
+    FrozenBackbone,
+    base_parser,
+    start,
+)
 from dino_mm.evaluation.protocols.video_segmentation import STD
 from dino_mm.models import VisionTransformer
 
@@ -80,6 +86,39 @@ def test_normalisation_per_image_is_the_configs_own(config, tmp_path) -> None:
     images = torch.randint(50, 100, (2, 3, 8, 8), dtype=torch.uint8)
     normalised = start(arguments('--checkpoint', 'random', '--config', str(own))).normalise(images)
     assert torch.allclose(normalised.mean(dim=(1, 2, 3)).cpu(), torch.zeros(2), atol=1e-5)
+
+
+def white_pixel(*options: str) -> float:
+    backbone = start(arguments(*options))
+    white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
+    return float(backbone.normalise(white)[0, 0, 0, 0])
+
+
+IMAGENET = (1 - 0.485) / 0.229
+
+
+@pytest.mark.parametrize(
+    'model, expected',
+    [
+        ("type='DINO', data_preprocessor=dict(mean=[0.5, 0.4, 0.3], std=[0.25, 0.2, 0.1])", 2.0),
+        ("data_preprocessor=dict(type='dino_mm.MultiCropDataPreprocessor', per_image=True)", 0.0),
+        ("type='DINO'", IMAGENET),
+        # mmpretrain's, of values up to 255
+        ("type='ImageClassifier', data_preprocessor=dict(mean=[124, 116, 104])", IMAGENET),
+    ],
+)
+def test_normalisation_of_the_stored_config(model, expected, config, tmp_path, monkeypatch) -> None:
+    module = VisionTransformer(**TINY)
+    text = f'model = dict({model}, backbone={dict(type="VisionTransformer", **TINY)})'
+    trained = {f'teacher.backbone.{key}': value for key, value in module.state_dict().items()}
+    torch.save(dict(state_dict=trained, meta=dict(cfg=text)), tmp_path / 'epoch_1.pth')
+    export_backbone(module, tmp_path / 'backbone.pth', dict(config=text))
+    monkeypatch.setitem(ARCHITECTURES, 'tiny', dict(type='VisionTransformer', **TINY))
+    for file in ('epoch_1.pth', 'backbone.pth'):
+        options = ['--checkpoint', str(tmp_path / file)]
+        assert white_pixel(*options) == pytest.approx(expected)
+        for explicit in (['--config', config], ['--arch', 'tiny']):
+            assert white_pixel(*options, *explicit) == pytest.approx(IMAGENET)
 
 
 def test_maps_are_averaged_and_have_no_tokens() -> None:

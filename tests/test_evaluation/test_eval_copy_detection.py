@@ -78,6 +78,28 @@ def test_whitening_is_learned_from_its_folder_or_the_distractors(copydays, monke
     assert default.whitening == default.distractors == str(copydays / 'distractors')
 
 
+def test_distractors_that_teach_the_whitening_are_described_once(copydays, monkeypatch) -> None:
+    described, describe = [], copy_detection.describe
+    monkeypatch.setattr(
+        copy_detection,
+        'describe',
+        lambda b, p, title, *a: (described.append(title), describe(b, p, title, *a))[1],
+    )
+    folder, other = str(copydays / 'distractors'), str(copydays / 'whitening')
+    same = run(copydays, '--distractors', folder, '--whitening', folder)
+    assert 'distractors' in described and 'whitening' not in described
+    assert run(copydays, '--distractors', folder, '--whitening', other)['aps'] != same['aps']
+    assert described[-1] == 'whitening'
+
+
+def test_processes_pass_rows_and_not_their_batches(copydays, monkeypatch) -> None:
+    monkeypatch.setattr(copy_detection, 'gather', lambda share, total: share)
+    backbone = copy_detection.start(copy_detection.parse_args(['x', *toy_arguments(copydays, 2)]))
+    paths = sorted((copydays / 'whitening').iterdir())
+    rows = copy_detection.describe(backbone, paths, 'rows', 64, len(paths), 0)
+    assert all(row.untyped_storage().nbytes() == row.nbytes for row in rows)
+
+
 def test_folders_that_are_no_copydays(copydays, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match='no Copydays folder'):
         copy_detection.main([str(tmp_path), *toy_arguments(tmp_path)])

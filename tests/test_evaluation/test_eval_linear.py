@@ -7,13 +7,17 @@ from functools import partial
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
+from PIL import Image
 
+from dino_mm.evaluation.functional import fit_linear_heads, knn_accuracy
 from dino_mm.evaluation.protocols import features as store
 from dino_mm.evaluation.protocols import linear_probe
 from dino_mm.evaluation.protocols.backbone import FrozenBackbone
+from dino_mm.evaluation.protocols.labelled import labelled_config
 from dino_mm.evaluation.protocols.subjects import backbone_subject
 from dino_mm.models import VisionTransformer
-from dino_mm.registry import MODELS
+from dino_mm.registry import DATASETS, MODELS
 
 from ..conftest import TOOLS
 from ..labelled_images import write_colours
@@ -72,6 +76,30 @@ def test_a_class_without_training_images_counts_as_wrong(colours) -> None:
     assert row['10-NN'] == pytest.approx(200 / 3) == row['linear top-1']
 
 
+def test_all_endings_of_image_files_count(colours) -> None:
+    for number, ending in enumerate(('webp', 'tiff')):
+        path = colours / f'train/red/red_{number}.png'
+        Image.open(path).save(path.with_suffix(f'.{ending}'))
+        path.unlink()
+    [row] = linear_probe.main(arguments(colours, '--checkpoint', 'raw-pixels'))
+    assert row['images'] == 18
+
+
+def test_heads_are_trained_without_a_copy_of_the_features(colours, monkeypatch) -> None:
+    seen, load_all = [], linear_probe.load_all
+    monkeypatch.setattr(
+        linear_probe, 'load_all', lambda *a, **k: (seen.append(load_all(*a, **k)), seen[0])[1]
+    )
+
+    def fit(features, *args):
+        seen.append(features)
+        return fit_linear_heads(features, *args)
+
+    monkeypatch.setattr(linear_probe, 'fit_linear_heads', fit)
+    linear_probe.main(arguments(colours, '--checkpoint', 'raw-pixels'))
+    assert [part.data_ptr() for part in seen[1:]] == [seen[0][0].data_ptr()] * 2
+
+
 def test_features_and_rows_are_reused_and_resumed(colours, monkeypatch) -> None:
     monkeypatch.setattr(
         linear_probe, 'extract_features', partial(store.extract_features, chunk_size=8)
@@ -96,15 +124,18 @@ def test_features_and_rows_are_reused_and_resumed(colours, monkeypatch) -> None:
     assert sum(seen) == 27
 
 
-def test_two_processes_share_the_extraction(colours) -> None:
-    [alone] = linear_probe.main(arguments(colours))
+@pytest.mark.parametrize('checkpoint', ['random', 'raw-pixels'])
+def test_two_processes_share_the_extraction(colours, checkpoint) -> None:
+    options = ['--checkpoint', checkpoint]
+    [alone] = linear_probe.main(arguments(colours, *options))
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
     command += [str(TOOLS / 'eval_linear.py'), *arguments(colours, '--launcher', 'pytorch')]
-    command += ['--work-dir', str(colours / 'two')]
+    command += [*options, '--work-dir', str(colours / 'two')]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     together = json.loads((colours / 'two/linear_probe.json').read_text())
     assert together['rows'] == [alone]
+    assert done.stdout.count('Accuracy in percent') == 1  # two unconnected processes would both say
 
 
 def test_parts_are_the_published_ones() -> None:
@@ -168,4 +199,10 @@ def test_images_of_a_config(tmp_path) -> None:
     [row] = linear_probe.main(
         [*options, '--work-dir', str(tmp_path / 'work'), '--num-workers', '0']
     )
-    assert row['images'] == 30 and 0 <= row['linear top-1'] <= 100
+    assert row['images'] == 30
+    with DefaultScope.overwrite_default_scope('dino_mm'):
+        dataset = DATASETS.build(labelled_config(str(config)))
+    pixels = torch.stack([item['inputs'] for item in dataset]).flatten(1) / 255
+    labels = torch.cat([item['data_samples'].gt_label for item in dataset])
+    expected = knn_accuracy(pixels[:30], labels[:30], pixels[30:], labels[30:], ks=(10,))
+    assert 0 < row['10-NN'] == expected['k10_top1'] < 100

@@ -1,4 +1,5 @@
 import os
+import pickle
 import shutil
 import socket
 
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 
 from dino_mm.datasets import KNNDataset
 from dino_mm.evaluation.functional import knn_accuracy
-from dino_mm.evaluation.functional.knn import nearest_neighbours
+from dino_mm.evaluation.functional.knn import count_hits, nearest_neighbours
 from dino_mm.evaluation.metrics import KNNMetric
 
 from ..conftest import DATA
@@ -69,6 +70,24 @@ def test_chunks_of_the_bank_find_the_same_neighbours() -> None:
     parts = nearest_neighbours(bank, labels, queries, 20, chunk_size=7)
     assert torch.allclose(whole[0], parts[0]) and torch.equal(whole[1], parts[1])
     assert nearest_neighbours(bank[:3], labels[:3], queries, 20, 2)[0].shape == (len(queries), 3)
+
+
+def test_small_temperatures_do_not_overflow() -> None:
+    similarity, classes = torch.tensor([[0.9, 0.8]]), torch.tensor([[1, 0]])
+    hits = count_hits(similarity, classes, torch.tensor([1]), (2,), 0.005, 2)
+    assert hits['k2_top1'] == 1
+
+
+def test_processes_pass_no_more_than_a_chunk() -> None:
+    sizes = []
+
+    def gather(value) -> list:
+        sizes.append(len(pickle.dumps(value)))
+        return [value]
+
+    bank, labels = torch.rand(1000, 64), torch.arange(1000)
+    knn_accuracy(bank, labels, bank, labels, ks=(1,), chunk_size=10, gather=gather)
+    assert 10 * 64 * 4 < max(sizes) < 2 * 10 * 64 * 4
 
 
 def samples(parts: list[torch.Tensor], places: list[int]) -> list[dict]:

@@ -37,6 +37,15 @@ def test_what_is_held_out_is_none_of_a_small_subset() -> None:
     assert not (held & balanced_subset(LABELS, 0.5, 0)).any()
 
 
+def test_heads_learn_from_the_chosen_samples_alone() -> None:
+    features, labels = torch.randn(24, 2, 5), torch.randint(0, 3, (24,))
+    chosen = torch.tensor([1, 3, 4, 9, 20, 23])
+    settings = dict(num_classes=3, choices={'both': [0, 1]}, lrs=(0.5,), epochs=3, batch_size=4)
+    by_place = fit_linear_heads(features, labels, **settings, chosen=chosen)['both']
+    copied = fit_linear_heads(features[chosen], labels[chosen], **settings)['both']
+    assert by_place.weight.equal(copied.weight) and by_place.bias.equal(copied.bias)
+
+
 def test_heads_learn_as_if_each_had_an_optimiser_of_its_own() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(24, 2, 5, generator=generator)

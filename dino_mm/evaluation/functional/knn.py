@@ -67,7 +67,8 @@ def count_hits(
     Returns:
         dict: ``k<k>_top1`` and ``k<k>_top5``.
     """
-    weights = (similarity / temperature).exp()
+    # Relative to the nearest neighbour: small temperatures would overflow.
+    weights = ((similarity - similarity[:, :1]) / temperature).exp()
     hits = {}
     for k in ks:
         votes = similarity.new_zeros(len(labels), num_classes)
@@ -137,7 +138,8 @@ def knn_accuracy(
     for start in tqdm(starts, 'k-NN', delay=5, disable=not is_main_process()):
         part = slice(start, start + chunk_size)
         chunk, labels = (
-            torch.cat([values for values in gather(own[part].cpu()) if len(values)]).to(device)
+            # cloned: pickling a slice writes all of which it is a slice
+            torch.cat([x for x in gather(own[part].cpu().clone()) if len(x)]).to(device)
             for own in (queries, query_labels)
         )
         chunk = F.normalize(chunk.float(), dim=1)

@@ -86,6 +86,7 @@ def fit_linear_heads(
     seed: int = 0,
     device: torch.device | str | None = None,
     title: str | None = None,
+    chosen: Tensor | None = None,
 ) -> dict[str, LinearHeads]:
     r"""Trains a head for every choice of features and every learning rate, all in one pass.
 
@@ -107,12 +108,15 @@ def fit_linear_heads(
         seed (int): Of weights and order.
         device (torch.device, optional): Where to compute; by default where the features lie.
         title (str, optional): Shows a progress bar.
+        chosen (Tensor, optional): (M,) places of the samples to train on, without a copy of their
+            features; by default all.
 
     Returns:
         dict: Heads of each choice.
     """
     generator = torch.Generator().manual_seed(seed)
     device = features.device if device is None else torch.device(device)
+    chosen = torch.arange(len(features)) if chosen is None else chosen
     heads = {
         name: _new_heads(parts, features.shape[2], len(lrs), num_classes, generator)
         for name, parts in choices.items()
@@ -125,7 +129,8 @@ def fit_linear_heads(
     optimizer = torch.optim.SGD(weights, lr=1.0, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     for _ in tqdm(range(epochs), title, mininterval=1, disable=title is None):
-        for index in torch.randperm(len(features), generator=generator).split(batch_size):
+        order = chosen[torch.randperm(len(chosen), generator=generator)]
+        for index in order.split(batch_size):
             batch, wanted = features[index].to(device).float(), labels[index].to(device)
             loss = sum(
                 rates @ _cross_entropy(head.logits(batch), wanted) for head in heads.values()

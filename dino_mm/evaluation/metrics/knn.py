@@ -35,7 +35,7 @@ class KNNMetric(BaseMetric):
     """Weighted k-NN accuracy of frozen features, for a :class:`KNNDataset`.
 
     Features stay with the process that computed them, batch by batch and as float32: ImageNet's
-    bank of ViT-S takes 2 GB, divided by the number of processes.
+    bank of ViT-S takes 2 GB, divided by the number of processes, and as much again to join.
 
     Args:
         ks (Sequence[int]): Numbers of neighbours; of a smaller bank all vote.

@@ -10,8 +10,9 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from torch import Tensor, nn
 
-from dino_mm.apis.checkpoint import load_backbone
 from dino_mm.apis.launch import LAUNCHERS, prepare_launch
+from dino_mm.checkpoint.infer import normalisation, stored_normalisation
+from dino_mm.checkpoint.loader import build_backbone, read_weights
 from dino_mm.engine.optimizers.precision import best_amp_dtype
 from dino_mm.models.data_preprocessor import IMAGENET_MEAN, IMAGENET_STD
 from dino_mm.models.necks import ClassToken, GlobalAveragePool
@@ -60,10 +61,19 @@ def base_parser(
     parser.add_argument('--work-dir', default=work_dir, help='folder of results and caches')
     parser.add_argument('--num-workers', type=int, default=2, help='processes that read images')
     parser.add_argument(
-        '--amp', action='store_true', help='features by bfloat16 where the hardware is fast in it'
+        '--amp',
+        action='store_true',
+        help='features by bfloat16, on GPUs without it by float16, on CPUs without it by float32',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='share the images')
     return parser
+
+
+def launch(args: argparse.Namespace) -> None:
+    """Starts the process group that ``--launcher`` names, once."""
+    prepare_launch(Config(), args.launcher)
+    if args.launcher != 'none' and not is_distributed():
+        init_dist(args.launcher)
 
 
 def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'FrozenBackbone':
@@ -71,25 +81,22 @@ def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'F
 
     Args:
         args (argparse.Namespace): Of :func:`base_parser`.
-        std (tuple): Per channel, where the config does not say how images are normalised.
+        std (tuple): Per channel, where neither ``--config`` nor, without it and ``--arch``, the
+            config stored in the checkpoint says how images are normalised.
 
     Raises:
         ValueError: Contradictory or missing options.
     """
     if args.config and args.arch:
         raise ValueError('give --config or --arch, not both')
-    prepare_launch(Config(), args.launcher)
-    if args.launcher != 'none' and not is_distributed():
-        init_dist(args.launcher)
-    backbone, normalisation = ARCHITECTURES.get(args.arch), {}
+    launch(args)
+    backbone, told = ARCHITECTURES.get(args.arch), {}
     if args.config:
         model = Config.fromfile(args.config).get('model') or {}
         backbone = model.get('backbone')
         if backbone is None:
             raise ValueError(f'--config {args.config} has no model.backbone')
-        own = model.get('data_preprocessor') or {}
-        if own.get('type', 'MultiCropDataPreprocessor').endswith('MultiCropDataPreprocessor'):
-            normalisation = {key: own[key] for key in ('mean', 'std', 'per_image') if key in own}
+        told = normalisation(model)
     if args.checkpoint == RANDOM:
         if backbone is None:
             raise ValueError(f'--checkpoint {RANDOM} needs --config or --arch: of what?')
@@ -99,7 +106,10 @@ def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'F
         module.init_weights()
         logging.disable(logging.NOTSET)
     else:
-        module = load_backbone(args.checkpoint, backbone, args.network)
+        weights = read_weights(args.checkpoint, args.network)
+        module = build_backbone(weights, backbone)
+        if backbone is None:
+            told = stored_normalisation(weights.meta)
     source = dict(
         checkpoint=args.checkpoint,
         network=args.network,
@@ -109,8 +119,8 @@ def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'F
     )
     if args.checkpoint == RANDOM:
         source |= dict(network=None, seed=args.seed)
-    normalisation = dict(mean=IMAGENET_MEAN, std=std) | normalisation
-    return FrozenBackbone(module, normalisation, source, best_amp_dtype() if args.amp else None)
+    told = dict(mean=IMAGENET_MEAN, std=std) | told
+    return FrozenBackbone(module, told, source, best_amp_dtype() if args.amp else None)
 
 
 class FrozenBackbone:
@@ -137,7 +147,9 @@ class FrozenBackbone:
             normalisation, source.get('backbone'), weights_fingerprint(module), dtype
         )
         self.dtype = dtype
-        self.source = source | dict(fingerprint=self.fingerprint[:12], dtype=dtype or 'float32')
+        self.source = source | dict(
+            fingerprint=self.fingerprint[:12], dtype=dtype or 'float32', normalisation=normalisation
+        )
 
     @property
     def name(self) -> str:

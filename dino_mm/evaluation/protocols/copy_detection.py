@@ -47,7 +47,8 @@ def describe(
     share: list[Tensor] = []
     for images in batches(paths, load, title, batch_size, num_workers):
         tokens = backbone.tokens(backbone.normalise(images))
-        share += copy_descriptor(tokens, backbone.num_patches(images)).cpu()
+        # cloned: pickling a row writes all of its batch
+        share += [x.clone() for x in copy_descriptor(tokens, backbone.num_patches(images)).cpu()]
     return gather(share, len(paths))
 
 
@@ -104,9 +105,12 @@ def evaluate(
     found = {block: features(block, paths) for block, paths in blocks.items()}
     database = found[ORIGINAL]
     if distractors:
-        database = torch.cat([database, features('distractors', folder_images(distractors))])
+        hiding = features('distractors', folder_images(distractors))
+        database = torch.cat([database, hiding])
     if whitening:
-        spectrum = learn_whitening(features('whitening', folder_images(whitening)))
+        spectrum = learn_whitening(
+            hiding if whitening == distractors else features('whitening', folder_images(whitening))
+        )
         database = whiten(database, *spectrum)
         found = {block: whiten(part, *spectrum) for block, part in found.items()}
     return {

@@ -6,6 +6,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
+
 from .features import Chunk
 
 
@@ -22,7 +24,12 @@ def folder_config(data_root: str, image_size: int) -> dict:
         dict(type='mmpretrain.PackInputs'),
     ]
     parts = {
-        name: dict(type='mmpretrain.CustomDataset', data_prefix=split, pipeline=pipeline)
+        name: dict(
+            type='mmpretrain.CustomDataset',
+            data_prefix=split,
+            extensions=IMAGE_EXTENSIONS,
+            pipeline=pipeline,
+        )
         for name, split in (('bank', 'train'), ('queries', 'val'))
     }
     return dict(type='KNNDataset', data_root=data_root, **parts)

@@ -22,7 +22,7 @@ from dino_mm.evaluation.functional import (
 )
 from dino_mm.registry import DATASETS
 
-from .backbone import RANDOM, base_parser, start
+from .backbone import RANDOM, base_parser, launch, start
 from .extraction import fingerprint
 from .features import extract_features, features_key
 from .labelled import folder_config, labelled_config, load_all
@@ -85,7 +85,7 @@ def probe(
     held = held_out_part(train_labels, sweep.held_out, sweep.seed)
     device, part, train = get_device(), subject.knn_part, features[:num_train]
     knn = knn_accuracy(
-        train[used][:, part], train_labels[used], test[:, part], test_labels, ks=KS, device=device
+        train[used, part], train_labels[used], test[:, part], test_labels, ks=KS, device=device
     )
     if not held.any():
         raise ValueError(
@@ -95,8 +95,8 @@ def probe(
 
     def fit(chosen: Tensor, choices: dict, lrs: Sequence[float], title: str | None) -> dict:
         return fit_linear_heads(
-            train[chosen],
-            train_labels[chosen],
+            train,
+            train_labels,
             classes,
             choices,
             lrs,
@@ -105,6 +105,7 @@ def probe(
             sweep.seed,
             device,
             title,
+            chosen.nonzero()[:, 0],
         )
 
     best = (-1.0, '', 0.0)
@@ -250,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         dataset = labelled_config(args.config)
     else:
         raise ValueError('give DATA_ROOT, or a --config that evaluates k-NN')
+    launch(args)  # raw pixels start no backbone
     subjects = subjects_of(args)
     sweep = Sweep(
         layers=tuple(args.layers),
