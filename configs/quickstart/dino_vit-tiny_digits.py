@@ -2,7 +2,7 @@
 
 Command: python tools/train.py configs/quickstart/dino_vit-tiny_digits.py
 Cost: about 7 minutes on 2 cores with bfloat16 in hardware, 14 without (0.22 seconds an iteration).
-Measured: k-NN 50.9 from 30.6 untrained, mean of three seeds (README).
+Measured: k-NN 67.1 from 30.6 untrained, mean of three seeds (README).
 """
 
 _base_ = ['../_base_/datasets/digits.py', '../_base_/schedules/dino_adamw_100e.py']
