@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable
 from unittest import mock
 
+import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -69,7 +70,9 @@ def calculate_peak(module: nn.Module, build: Callable[[], Callable[[], None]]) -
     """
     # A GPU is not asked for the loss's factor, and here there is none to ask.
     factor = mock.patch.object(chunked, '_scaled', Tensor.mul_)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, LiveBytes() as counter, factor:
+    # Tensors without contents have no pages.
+    empty = mock.patch.object(chunked, 'empty_in_large_pages', torch.empty_like)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, LiveBytes() as counter, factor, empty:
         drop_contents(module, mode)
         for tensor in [*module.parameters(), *module.buffers()]:
             counter.add(tensor)

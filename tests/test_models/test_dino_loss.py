@@ -1,10 +1,13 @@
 import copy
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from dino_mm.models import DINOLoss
+from dino_mm.models.losses.chunked import empty_in_large_pages
 from dino_mm.models.losses.dino_loss import dino_cross_entropy, teacher_probabilities
 
 
@@ -122,6 +125,18 @@ def test_a_chunked_loss_refuses_a_second_backward_pass() -> None:
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match='loss.chunk_size=0'):
         loss.backward()
+
+
+def test_large_gradients_lie_in_large_pages() -> None:
+    maps = Path('/proc/self/smaps')
+    if not maps.exists() or 'VmFlags' not in maps.read_text():
+        pytest.skip('the system does not tell how memory is paged')
+    x = empty_in_large_pages(torch.empty(8, 2**20).expand(2, 8, 2**20))
+    assert x.shape == (2, 8, 2**20) and x.is_contiguous() and x.dtype is torch.float32
+    middle = x.data_ptr() + x.nbytes // 2
+    areas = re.findall(r'^(\w+)-(\w+) .*?^VmFlags:(.*?)$', maps.read_text(), re.M | re.S)
+    flags = [f.split() for start, end, f in areas if int(start, 16) <= middle < int(end, 16)]
+    assert len(flags) == 1 and 'hg' in flags[0]
 
 
 def test_center_follows_the_teacher_after_the_loss() -> None:
