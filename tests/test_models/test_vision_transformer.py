@@ -249,3 +249,12 @@ def test_wrong_options_are_named(change, message) -> None:
 def test_an_image_below_one_patch_is_refused(vit) -> None:
     with pytest.raises(ValueError, match='below one patch'):
         vit(torch.zeros(1, 3, 4, 32))
+
+
+def test_stochastic_depth_keeps_the_mean_in_bfloat16() -> None:
+    x = torch.rand(4000, 16).add(0.5).bfloat16()
+    out = DropPath(0.1).train()(x, [(4000, 1)])
+    kept = out[:, 0] != 0
+    factor = (out[kept].double() / x[kept].double()).mean()
+    assert out.dtype is torch.bfloat16 and 3400 < kept.sum() < 3800
+    assert float(factor) == pytest.approx(1 / 0.9, abs=3e-4)  # 1 / 0.9 in bfloat16 is off by 17e-4
