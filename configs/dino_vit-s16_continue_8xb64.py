@@ -2,8 +2,8 @@
 
 Command: tools/dist_train.sh configs/dino_vit-s16_continue_8xb64.py 8 \\
     --cfg-options load_from=CHECKPOINT.pth train_dataloader.dataset.data_root=FOLDER
-The checkpoint is one of a work dir, or a full file of the published code (with head and centre) made
-fit by tools/model_converters/published2dino.py. Student, teacher, head and centre are taken over,
+The checkpoint is one of a work dir, or a full file of the published code (with head and center) made
+fit by tools/model_converters/published2dino.py. Student, teacher, head and center are taken over,
 the schedules start anew. A random head on a trained backbone would destroy its features. Low learning rate, slow
 teacher, no warm-up of the temperature, prototypes never frozen.
 Cost and result depend on the images; none published. (To finish an interrupted run use --resume.)

@@ -1,4 +1,4 @@
-"""DINO, ViT-S/8, on the unlabelled images of STL-10 at 96 pixels, one GPU.
+"""DINO, ViT-S/8, on the unlabeled images of STL-10 at 96 pixels, one GPU.
 
 Command: python tools/train.py configs/dino_vit-s8_stl10_1xb128.py
 Cost and result: not measured. Small-data settings, see the schedule.

@@ -4,7 +4,7 @@ from _preflight import check_imports
 
 check_imports()
 
-from dino_mm.evaluation.protocols.video_segmentation import main  # noqa: E402
+from dino_mm.evaluation.davis.run import main  # noqa: E402
 
 if __name__ == '__main__':
     main()

@@ -3,7 +3,7 @@
 Command: python tools/test.py configs/knn/dino_vit-b16_knn_in1k.py CHECKPOINT
     --cfg-options test_dataloader.dataset.data_root=FOLDER
 Cost: one pass over 1.33 million images.
-Published: 76.1 top-1 with 20 neighbours (README of the reference); not reproduced here.
+Published: 76.1 top-1 with 20 neighbors (README of the reference); not reproduced here.
 """
 
 _base_ = ['../_base_/datasets/imagenet_knn.py', '../_base_/default_runtime.py']

@@ -14,7 +14,7 @@ _base_ = [
 ]
 
 model = dict(
-    # Standardised image by image.
+    # Standardized image by image.
     data_preprocessor=dict(mean=None, std=None, size=(64, 64), test_cfg=dict(size_divisor=8)),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),

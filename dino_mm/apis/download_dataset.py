@@ -107,7 +107,7 @@ ImageNet-1k (ILSVRC2012, 156 GB) needs an account:
 """,
     'bdd100k': """\
 BDD100K needs an account:
-  1. Log in at https://bdd-data.berkeley.edu and accept the licence
+  1. Log in at https://bdd-data.berkeley.edu and accept the license
   2. Download '100K Images' (5.3 GB, md5 5a0359c86a0b8713adab1eee9a3041cb) and
      'Detection 2020 Labels' (53 MB, md5 b86a3e1b7edbcad421b7dad2b3987c94)
   3. Extract both: {root}/bdd100k/images/100k/{{train,val}}, {root}/bdd100k/labels/det_20

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from dino_mm.checkpoint import read_checkpoint
+from dino_mm.checkpoint import load_into, read_checkpoint
 from dino_mm.checkpoint.loader import NETWORKS
-from dino_mm.engine.hooks.utils import unwrap
+from dino_mm.utils.launch import LAUNCHERS, explain_empty_dataset, fit_loaders, prepare_launch
+from dino_mm.utils.wrappers import unwrap
 
-from .launch import LAUNCHERS, explain_empty_dataset, fit_loaders, prepare_launch
 from .train import build_runner
 
 
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     fit_loaders(cfg)
     runner = build_runner(cfg)
     if only_extracts(cfg):
-        unwrap(runner.model).load(args.checkpoint, args.network)
+        model = unwrap(runner.model)
+        model.source = load_into(model.backbone, args.checkpoint, args.network).source
     with explain_empty_dataset(cfg):
         return runner.test()

@@ -11,14 +11,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from dino_mm.checkpoint import read_checkpoint
-
-from .launch import (
+from dino_mm.utils.launch import (
     LAUNCHERS,
     enable_amp,
     explain_empty_dataset,
     fit_loaders,
     prepare_launch,
 )
+
 from .trial import shrink
 
 

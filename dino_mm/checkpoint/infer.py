@@ -167,7 +167,7 @@ def stored_backbone(meta: Mapping[str, Any]) -> dict | None:
     return backbone
 
 
-def normalisation(model: Mapping[str, Any]) -> dict:
+def normalization(model: Mapping[str, Any]) -> dict:
     """What a model's config tells of ``mean``, ``std`` and ``per_image``.
 
     Args:
@@ -182,9 +182,9 @@ def normalisation(model: Mapping[str, Any]) -> dict:
     return {k: own[k] for k in ('mean', 'std', 'per_image') if own.get(k) is not None}
 
 
-def stored_normalisation(meta: Mapping[str, Any]) -> dict:
-    """:func:`normalisation` by the config stored with a checkpoint; see :func:`stored_backbone`."""
-    return normalisation(_stored_config(meta)['model'])
+def stored_normalization(meta: Mapping[str, Any]) -> dict:
+    """:func:`normalization` by the config stored with a checkpoint; see :func:`stored_backbone`."""
+    return normalization(_stored_config(meta)['model'])
 
 
 def describe_vit(backbone: nn.Module) -> dict:

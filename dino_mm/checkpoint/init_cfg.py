@@ -10,7 +10,7 @@ from .loader import load_into
 
 @WEIGHT_INITIALIZERS.register_module()
 class DINOCheckpoint:
-    """Initialises a backbone from a checkpoint of any layout; see :func:`load_into`.
+    """Initializes a backbone from a checkpoint of any layout; see :func:`load_into`.
 
     In configs of other scopes, after ``custom_imports = dict(imports=['dino_mm'])``::
 
@@ -39,7 +39,7 @@ class DINOCheckpoint:
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'Loaded from {self.checkpoint} ({self.network})')
         # MMEngine and some backbones spare loaded weights only where the type is 'Pretrained':
-        # without this, parts with an initialisation of their own would overwrite them.
+        # without this, parts with an initialization of their own would overwrite them.
         module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint)
         loaded = set(report.matched)
         for name, part in module.named_modules():

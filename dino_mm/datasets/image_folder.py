@@ -1,4 +1,4 @@
-"""Unlabelled images in a folder, at any depth."""
+"""Unlabeled images in a folder, at any depth."""
 
 import os
 from collections.abc import Sequence

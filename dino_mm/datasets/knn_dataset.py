@@ -1,4 +1,4 @@
-"""Labelled bank and queries of a k-NN evaluation in one data set."""
+"""Labeled bank and queries of a k-NN evaluation in one data set."""
 
 import os
 

@@ -47,7 +47,7 @@ class TorchvisionDataset(BaseDataset):
         item = self.source[info['source_idx']]
         if isinstance(item, tuple):
             info['img'], label = item[:2]
-            # STL-10's unlabelled part answers -1.
+            # STL-10's unlabeled part answers -1.
             if isinstance(label, int) or getattr(label, 'ndim', None) == 0:
                 info['gt_label'] = int(label)
         else:

@@ -6,13 +6,13 @@ import torch
 from mmengine.runner import TestLoop, autocast
 
 from dino_mm.datasets import KNNDataset
-from dino_mm.engine.hooks.utils import unwrap
 from dino_mm.registry import LOOPS
+from dino_mm.utils.files import weights_fingerprint
+from dino_mm.utils.wrappers import unwrap
 
+from .features import CHUNK_SIZE, extract_features, features_key
 from .metrics import KNNMetric
-from .protocols.extraction import weights_fingerprint
-from .protocols.features import CHUNK_SIZE, extract_features, features_key
-from .protocols.report import report
+from .report import report
 
 
 @LOOPS.register_module()

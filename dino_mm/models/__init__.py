@@ -1,6 +1,5 @@
 from .algorithms import DINO, DINONetwork, FeatureExtractor
 from .backbones import VisionTransformer
-from .data_preprocessor import MultiCropDataPreprocessor
 from .heads import DINOHead
 from .losses import DINOLoss
 from .necks import (
@@ -10,6 +9,7 @@ from .necks import (
     LayerNorm2d,
     SimpleFeaturePyramid,
 )
+from .preprocessors import MultiCropDataPreprocessor
 
 __all__ = [
     'DINO',

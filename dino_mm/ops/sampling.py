@@ -233,7 +233,7 @@ def _carafe(kernel_size: int, group_size: int, scale_factor: int) -> Callable:
 
 
 def carafe_naive_forward(features: Tensor, masks: Tensor, output: Tensor, **options) -> None:
-    """Weighted sums of neighbourhoods (CARAFE, arXiv 1905.02188).
+    """Weighted sums of neighborhoods (CARAFE, arXiv 1905.02188).
 
     Args:
         features (Tensor): (N, C, h, w).

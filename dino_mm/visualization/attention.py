@@ -11,7 +11,7 @@ def class_token_attention(backbone: nn.Module, images: Tensor, layer: int = -1) 
 
     Args:
         backbone (nn.Module): :class:`dino_mm.models.VisionTransformer`.
-        images (Tensor): Normalised images.
+        images (Tensor): Normalized images.
         layer (int): Which layer.
 
     Source: ``visualize_attention.py`` of the reference.

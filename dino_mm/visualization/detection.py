@@ -10,17 +10,17 @@ from matplotlib.patches import Rectangle
 
 
 def _draw_objects(axis: Axes, objects: Sequence[tuple], classes: Sequence[str]) -> None:
-    colours = colormaps['tab20'].colors
+    colors = colormaps['tab20'].colors
     for (left, top, right, bottom), label, score, mask in objects:
-        colour = colours[label % len(colours)]
+        color = colors[label % len(colors)]
         if mask is not None:
             layer = np.zeros((*mask.shape, 4))
-            layer[mask > 0] = (*colour, 0.5)
+            layer[mask > 0] = (*color, 0.5)
             axis.imshow(layer, interpolation='nearest')
         size = right - left, bottom - top
-        axis.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, edgecolor=colour))
+        axis.add_patch(Rectangle((left - 0.5, top - 0.5), *size, fill=False, edgecolor=color))
         text = classes[label] if score is None else f'{classes[label]} {score:.2f}'
-        tag = dict(facecolor=colour, edgecolor='none', pad=1)
+        tag = dict(facecolor=color, edgecolor='none', pad=1)
         axis.text(left, top, text, fontsize=6, va='bottom', color='white', bbox=tag)
 
 
@@ -33,7 +33,7 @@ def draw_detections(
 
     Args:
         path (str): Picture file.
-        samples (Sequence[tuple]): Image (H, W, 3) uint8 RGB, labelled and predicted objects: box
+        samples (Sequence[tuple]): Image (H, W, 3) uint8 RGB, labeled and predicted objects: box
             (x1, y1, x2, y2) in pixels, label, score or None, and mask (H, W) or None.
         classes (Sequence[str]): Names of the classes.
     """

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from dino_mm.apis import launch, train
 from dino_mm.apis import test as test_api
 from dino_mm.checkpoint import CheckpointError, read_checkpoint
-from dino_mm.engine.optimizers import precision
+from dino_mm.utils import precision
 
 from ..conftest import TOOLS
 
@@ -226,7 +226,7 @@ def test_cpu_launch_replaces_what_needs_a_gpu(monkeypatch) -> None:
     assert cfg.model_wrapper_cfg.device_ids is None and cfg.launcher == 'pytorch'
 
 
-def test_cpu_launch_makes_synchronised_batch_norm_plain(monkeypatch) -> None:
+def test_cpu_launch_makes_synchronized_batch_norm_plain(monkeypatch) -> None:
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
     heads = [dict(norm_cfg=dict(type='SyncBN')), dict(norm_cfg=dict(type='LN'))]
@@ -237,7 +237,7 @@ def test_cpu_launch_makes_synchronised_batch_norm_plain(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize('dtype', ['bfloat16', 'float16'])
-def test_amp_of_foreign_optimiser_wrappers(monkeypatch, dtype) -> None:
+def test_amp_of_foreign_optimizer_wrappers(monkeypatch, dtype) -> None:
     monkeypatch.setattr(launch, 'best_amp_dtype', lambda: dtype)
     cfg = Config(
         dict(optim_wrapper=dict(type='AmpOptimWrapper', loss_scale='dynamic', clip_grad=1))

@@ -32,7 +32,7 @@ def test_images_for_every_process() -> None:
 def test_a_trial_in_bfloat16_on_cpu(tmp_path, monkeypatch) -> None:
     """The command line, through loops of iterations and a wrapper of MMEngine's."""
     pytest.importorskip('mmseg.models')
-    monkeypatch.setattr('dino_mm.apis.launch.best_amp_dtype', lambda: 'bfloat16')
+    monkeypatch.setattr('dino_mm.utils.launch.best_amp_dtype', lambda: 'bfloat16')
     config = str(SEGMENTATION / 'upernet_vit-tiny_digits.py')
     options = [f'{name}_dataloader.dataset.data_root={tmp_path}' for name in ('train', 'val')]
     options += ['model.backbone.init_cfg=None']

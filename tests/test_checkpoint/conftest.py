@@ -9,7 +9,7 @@ from dino_mm.models import VisionTransformer
 ARCH = dict(embed_dims=128, num_layers=2, num_heads=2)
 
 
-def randomise(module: nn.Module) -> nn.Module:
+def randomize(module: nn.Module) -> nn.Module:
     """Weights and statistics far from their initial values, so that no mix-up goes unseen."""
     generator = torch.Generator().manual_seed(0)
     for name, value in module.state_dict().items():
@@ -30,7 +30,7 @@ def tokens(module: VisionTransformer, image: Tensor) -> Tensor:
 
 @pytest.fixture
 def vit() -> VisionTransformer:
-    return randomise(VisionTransformer(ARCH, img_size=32, patch_size=8))
+    return randomize(VisionTransformer(ARCH, img_size=32, patch_size=8))
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ assert torch.equal(backbone.pos_embed, state['teacher.backbone.pos_embed'])
     assert done.returncode == 0, done.stderr
 
 
-def test_parts_with_an_initialisation_of_their_own_keep_what_was_loaded(checkpoint, vit, image):
+def test_parts_with_an_initialization_of_their_own_keep_what_was_loaded(checkpoint, vit, image):
     backbone = MODELS.build(
         config(
             checkpoint,

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from dino_mm.checkpoint import CheckpointError, load_backbone, load_into, load_state
 from dino_mm.models import VisionTransformer
 
-from .conftest import ARCH, randomise, tokens
+from .conftest import ARCH, randomize, tokens
 
 
 def save(state, tmp_path, name='checkpoint.pth'):
@@ -23,7 +23,7 @@ def test_published_backbone(vit, image, tmp_path):
 
 @pytest.mark.parametrize('blocks', ['blocks.0.{}.', 'blocks.1.{}.'])
 def test_dinov2_with_chunks_and_mask_token(blocks, image, tmp_path):
-    vit = randomise(VisionTransformer(ARCH, 32, 8, layer_scale=1.0, num_registers=4))
+    vit = randomize(VisionTransformer(ARCH, 32, 8, layer_scale=1.0, num_registers=4))
     state = {}
     for key, value in vit.state_dict().items():
         head, *rest = key.split('.', 2)
@@ -58,7 +58,7 @@ def test_gated_giants_are_refused(vit, tmp_path):
 )
 def test_timm(options, image, tmp_path):
     timm = pytest.importorskip('timm.models.vision_transformer')
-    theirs = randomise(
+    theirs = randomize(
         timm.VisionTransformer(32, 8, embed_dim=128, depth=2, num_heads=2, num_classes=7, **options)
     )
     loaded = load_backbone(save(theirs.state_dict(), tmp_path))
@@ -69,7 +69,7 @@ def test_timm(options, image, tmp_path):
 @pytest.mark.parametrize('layer_scale', [0, 1e-5])
 @pytest.mark.parametrize('prefix', ['', 'backbone.'])
 def test_mmpretrain_vit(prefix, layer_scale, image, tmp_path):
-    theirs = randomise(
+    theirs = randomize(
         MODELS.build(
             dict(
                 type='mmpretrain.VisionTransformer',
@@ -91,7 +91,7 @@ def test_mmpretrain_vit(prefix, layer_scale, image, tmp_path):
     assert type(loaded) is VisionTransformer
     assert torch.allclose(tokens(loaded, image), expected, atol=1e-5)
     # and into a module of theirs
-    randomise(theirs).pos_embed.data.zero_()
+    randomize(theirs).pos_embed.data.zero_()
     load_into(theirs, save(loaded.state_dict(), tmp_path, 'ours.pth'))
     with torch.no_grad():
         assert torch.allclose(theirs(image)[0], expected, atol=1e-5)
@@ -148,7 +148,7 @@ def test_hugging_face(names, prefix, vit, image, tmp_path):
 
 @pytest.mark.parametrize('names', HUGGING_FACE.values(), ids=HUGGING_FACE.keys())
 def test_hugging_face_dinov2(names, image, tmp_path):
-    vit = randomise(VisionTransformer(ARCH, 32, 8, layer_scale=1.0, num_registers=4))
+    vit = randomize(VisionTransformer(ARCH, 32, 8, layer_scale=1.0, num_registers=4))
     ours = vit.state_dict()
     # its blocks keep DINO's names of norms and MLP, below the old name of the encoder
     state = to_hugging_face(ours, 'encoder.layer.{}', names[1], ('mlp.fc1', 'mlp.fc2'))
@@ -175,7 +175,7 @@ def test_hugging_face_without_a_key_projection_is_refused(vit, tmp_path):
 @pytest.mark.parametrize(('name', 'depth'), [('resnet18', 18), ('resnet50', 50)])
 def test_resnet(name, depth, image, tmp_path):
     models = pytest.importorskip('torchvision').models
-    theirs = randomise(getattr(models, name)(weights=None))
+    theirs = randomize(getattr(models, name)(weights=None))
     path = save(theirs.state_dict(), tmp_path)
     loaded = load_backbone(path)
     assert loaded.depth == depth
@@ -187,7 +187,7 @@ def test_resnet(name, depth, image, tmp_path):
 @pytest.mark.parametrize('patch_size', [8, 16])
 def test_published_xcit(patch_size, tmp_path):
     timm = pytest.importorskip('timm.models.xcit')
-    theirs = randomise(
+    theirs = randomize(
         timm.Xcit(
             32, patch_size, embed_dim=32, depth=2, num_heads=4, eta=1.0, tokens_norm=True,
             num_classes=0,
@@ -213,7 +213,7 @@ def test_published_xcit(patch_size, tmp_path):
 
 
 def test_unknown_families_load_into_their_own_module_only(tmp_path):
-    other = randomise(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)))
+    other = randomize(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)))
     path = save({f'teacher.backbone.{k}': v for k, v in other.state_dict().items()}, tmp_path)
     twin = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
     report = load_into(twin, path)
@@ -224,7 +224,7 @@ def test_unknown_families_load_into_their_own_module_only(tmp_path):
 
 
 def test_registers_are_no_patch_tokens(image):
-    vit = randomise(VisionTransformer(ARCH, 32, 8, num_registers=3, layer_scale=0.5))
+    vit = randomize(VisionTransformer(ARCH, 32, 8, num_registers=3, layer_scale=0.5))
     small = image[:1, :, :16, :24]
     with torch.no_grad():
         raw = vit.get_intermediate_layers(small)[0]  # class token, 3 registers, 2 x 3 patches
@@ -248,7 +248,7 @@ def test_registers_are_no_patch_tokens(image):
 
 def test_smoothed_position_embeddings_equal_those_of_timm(tmp_path):
     timm = pytest.importorskip('timm.models.vision_transformer')
-    theirs = randomise(
+    theirs = randomize(
         timm.VisionTransformer(
             64, 8, embed_dim=128, depth=2, num_heads=2, num_classes=0, dynamic_img_size=True
         )

@@ -9,7 +9,7 @@ from dino_mm.checkpoint import CheckpointError, load_backbone, load_into, load_s
 from dino_mm.checkpoint.infer import read_config
 from dino_mm.models import VisionTransformer
 
-from .conftest import ARCH, randomise, tokens
+from .conftest import ARCH, randomize, tokens
 
 
 def pair(vit) -> tuple[dict, dict]:
@@ -103,7 +103,7 @@ def test_position_embedding_is_resized_once_as_at_each_forward(vit, work_dir_fil
 
 
 def test_grid_that_is_not_square(tmp_path):
-    vit = randomise(VisionTransformer(ARCH, img_size=(16, 64), patch_size=8))
+    vit = randomize(VisionTransformer(ARCH, img_size=(16, 64), patch_size=8))
     torch.save(vit.state_dict(), tmp_path / 'wide.pth')
     # 2 x 8 patches could also be 4 x 4, and are taken for it
     assert load_backbone(tmp_path / 'wide.pth').grid == (4, 4)
@@ -128,7 +128,7 @@ def test_whole_config(vit, image, work_dir_file):
 
 def test_unknowable_heads_are_asked_for(tmp_path):
     narrow = dict(embed_dims=24, num_layers=1, num_heads=3)
-    vit = randomise(VisionTransformer(narrow, img_size=16, patch_size=8))
+    vit = randomize(VisionTransformer(narrow, img_size=16, patch_size=8))
     torch.save(vit.state_dict(), tmp_path / 'narrow.pth')
     with pytest.raises(CheckpointError, match='narrow.pth: how many heads.*num_heads='):
         load_backbone(tmp_path / 'narrow.pth')

@@ -8,11 +8,11 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from dino_mm.apis.launch import fit_loaders
 from dino_mm.datasets.converters.label_subset import main as write_subset
 from dino_mm.registry import MODELS
+from dino_mm.utils.launch import fit_loaders
 
-from ..labelled_images import write_colours
+from ..labeled_images import write_colors
 from .leaves import CONFIGS, leaves
 
 LEAVES = leaves('classification')
@@ -21,8 +21,8 @@ TRAINED = [path for path in LEAVES if path.parent.name != 'knn']
 
 
 @pytest.fixture(scope='module')
-def colours(tmp_path_factory) -> Path:
-    root = write_colours(tmp_path_factory.mktemp('colours'))
+def colors(tmp_path_factory) -> Path:
+    root = write_colors(tmp_path_factory.mktemp('colors'))
     for percent in (1, 10):
         out = root / f'meta/train_{percent}percent.txt'
         write_subset([str(root / 'train'), str(out), '--fraction', '0.7'])
@@ -81,8 +81,8 @@ def random_checkpoint(cfg: Config, path: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize('path', KNN, ids=lambda p: p.stem)
-def test_knn_config(path, colours, tmp_path, tmp_path_factory) -> None:
-    cfg = shrink_config(path, colours, tmp_path, tmp_path_factory.getbasetemp() / 'digits')
+def test_knn_config(path, colors, tmp_path, tmp_path_factory) -> None:
+    cfg = shrink_config(path, colors, tmp_path, tmp_path_factory.getbasetemp() / 'digits')
     random_checkpoint(cfg, tmp_path / 'backbone.pth')
     runner = Runner.from_cfg(cfg)
     runner.model.load(tmp_path / 'backbone.pth')
@@ -92,8 +92,8 @@ def test_knn_config(path, colours, tmp_path, tmp_path_factory) -> None:
 
 
 @pytest.mark.parametrize('path', TRAINED, ids=lambda p: p.stem)
-def test_classification_config(path, colours, tmp_path, tmp_path_factory) -> None:
-    cfg = shrink_config(path, colours, tmp_path, tmp_path_factory.getbasetemp() / 'digits')
+def test_classification_config(path, colors, tmp_path, tmp_path_factory) -> None:
+    cfg = shrink_config(path, colors, tmp_path, tmp_path_factory.getbasetemp() / 'digits')
     cfg.train_dataloader.dataset.indices = 6
     given = random_checkpoint(cfg, tmp_path / 'given.pth')
     cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'given.pth')

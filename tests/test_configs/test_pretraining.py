@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from dino_mm.apis.launch import fit_loaders
+from dino_mm.utils.launch import fit_loaders
 
 from .leaves import CONFIGS, leaves
 

@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from dino_mm.apis.launch import explain_empty_dataset, fit_loaders
 from dino_mm.models import VisionTransformer
+from dino_mm.utils.launch import explain_empty_dataset, fit_loaders
 
 from ..segmentation_folders import WRITERS
 from .leaves import CONFIGS, leaves

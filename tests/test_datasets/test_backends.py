@@ -16,7 +16,8 @@ from torch.utils.data import default_collate
 
 from dino_mm.datasets.transforms import CropParams, DINOMultiCrop, LoadImage, apply_crop
 from dino_mm.datasets.transforms import multi_crop as multi_crop_module
-from dino_mm.datasets.transforms.functional import batched, blur_kernel, opencv
+from dino_mm.datasets.transforms.functional import blur_kernel, encode, opencv
+from dino_mm.models.preprocessors import photometric
 from dino_mm.registry import MODELS
 
 SMALL = dict(global_size=64, local_size=32, num_local=3)
@@ -25,7 +26,7 @@ RAW = dict(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # leaves levels as they are
 
 @pytest.fixture(scope='module')
 def photos() -> list[Image.Image]:
-    """Smooth colours with edges and fine noise, of several shapes."""
+    """Smooth colors with edges and fine noise, of several shapes."""
     rng = np.random.default_rng(3)
     out = []
     for height, width in ((120, 160), (200, 90), (64, 64), (150, 151)):
@@ -69,7 +70,7 @@ def test_same_crops_as_pillow_within_rounding(batch_of, backend, mean, bias, wor
     assert max((a - b).abs().mean((1, 2, 3)).max() for a, b in crops) < worst
 
 
-def test_without_colours_the_resize_alone_differs(batch_of) -> None:
+def test_without_colors_the_resize_alone_differs(batch_of) -> None:
     still = dict(
         jitter_prob=0, gray_prob=0, blur_prob=(0, 0, 0), solarize_prob=(0, 0, 0), flip_prob=0.5
     )
@@ -115,9 +116,9 @@ def test_each_step(photos, name) -> None:
     exact = apply_crop(image, crop, F.InterpolationMode.BICUBIC, 128).float()
     tensor = F.pil_to_tensor(image)
     in_worker = opencv.photometric(tensor, crop, 128)
-    # Its neighbour in the batch has other parameters.
-    encoded = batched.encode([params(jitter=[(3, 0.3)], flip=True), crop], 128, 2.0)
-    on_device = batched.photometric(torch.stack([tensor, tensor]), encoded)[1]
+    # Its neighbor in the batch has other parameters.
+    encoded = encode([params(jitter=[(3, 0.3)], flip=True), crop], 128, 2.0)
+    on_device = photometric.photometric(torch.stack([tensor, tensor]), encoded)[1]
     assert in_worker.dtype is torch.uint8 and in_worker.is_contiguous()
     for ours, tolerance in zip(
         (in_worker, on_device), TOLERANCE.get(name, (0.1, 1e-3)), strict=True
@@ -126,14 +127,14 @@ def test_each_step(photos, name) -> None:
     assert on_device.equal(on_device.round())
 
 
-def test_hue_is_pillows_hsv_for_every_colour() -> None:
+def test_hue_is_pillows_hsv_for_every_color() -> None:
     levels = torch.arange(0, 256, 15)
-    colours = torch.cartesian_prod(levels, levels, levels).T.reshape(3, 18, -1).byte()
+    colors = torch.cartesian_prod(levels, levels, levels).T.reshape(3, 18, -1).byte()
     for factor in (-0.5, -0.1, 0.07, 0.5):
-        exact = F.pil_to_tensor(F.adjust_hue(F.to_pil_image(colours), factor))
-        ours = batched.adjust_hue(colours[None].float(), torch.tensor([factor]))[0]
+        exact = F.pil_to_tensor(F.adjust_hue(F.to_pil_image(colors), factor))
+        ours = photometric.adjust_hue(colors[None].float(), torch.tensor([factor]))[0]
         gap = (ours - exact).abs()
-        assert (gap > 1).float().mean() < 0.01  # hue cut off to the neighbouring 255th
+        assert (gap > 1).float().mean() < 0.01  # hue cut off to the neighboring 255th
         assert gap.max() <= 6
 
 
@@ -156,7 +157,7 @@ def test_batched_resize_is_the_antialiased_one(size) -> None:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (2, 3, 70, 80), dtype=torch.uint8)
     boxes = torch.tensor([[[3, 5, 60, 33], [10, 0, 21, 80]], [[0, 0, 70, 80], [69, 79, 1, 1]]])
-    ours = batched.crop_resize(images, boxes, size).view(2, 2, 3, size, size)  # (V, B, ...)
+    ours = photometric.crop_resize(images, boxes, size).view(2, 2, 3, size, size)  # (V, B, ...)
     for image in range(2):
         for view in range(2):
             top, left, height, width = boxes[image, view].tolist()
@@ -177,7 +178,7 @@ def test_large_images_are_scaled_to_the_canvas(photos) -> None:
 
 
 def test_draws_are_distributed_alike(batch_of) -> None:
-    """Brightness, contrast and colourfulness over many draws, not crop by crop."""
+    """Brightness, contrast and colorfulness over many draws, not crop by crop."""
 
     def statistics(seed: int, backend: str) -> Tensor:
         transform = DINOMultiCrop(backend=backend, global_size=24, num_local=0)
@@ -210,7 +211,7 @@ def test_compiled_adjustments_are_the_same(batch_of, monkeypatch) -> None:
     plain = batch_of('device', repeats=1)
     monkeypatch.setattr(torch, 'compile', compile)
     assert all(a.equal(b) for a, b in zip(plain, batch_of('device', 1, True), strict=True))
-    assert set(wrapped) == set(batched.ADJUST)
+    assert set(wrapped) == set(photometric.ADJUST)
 
 
 def test_autocast_does_not_reach_the_augmentation(batch_of) -> None:
@@ -239,7 +240,7 @@ def test_wrong_backends_are_named(options, words) -> None:
         DINOMultiCrop(**options)
 
 
-def test_per_image_normalisation_follows_the_augmentation(photos) -> None:
+def test_per_image_normalization_follows_the_augmentation(photos) -> None:
     transform = DINOMultiCrop(backend='device', **SMALL)
     batch = default_collate([transform(dict(img=photo)) for photo in photos])
     crops = MODELS.build(dict(type='MultiCropDataPreprocessor', per_image=True))(batch)['inputs']

@@ -83,7 +83,7 @@ def test_builder_cuts_boxes_at_the_border(builder):
 
 
 def test_builder_refuses_an_image_twice(builder):
-    with pytest.raises(ValueError, match='a.jpg is labelled twice'):
+    with pytest.raises(ValueError, match='a.jpg is labeled twice'):
         builder.add_image('a.jpg', 40, 30)
 
 
@@ -247,7 +247,7 @@ def test_bdd100k_images(tmp_path):
         dict(name='gone.jpg', labels=[bdd_label('car', (10, 10, 100, 100))]),
     ]
     labels, output = write_json(tmp_path / 'in.json', frames), tmp_path / 'out.json'
-    with pytest.raises(FileNotFoundError, match='gone.jpg is labelled in.*--skip-missing'):
+    with pytest.raises(FileNotFoundError, match='gone.jpg is labeled in.*--skip-missing'):
         convert_bdd100k(labels, output, tmp_path)
     assert not output.exists()
     builder = convert_bdd100k(labels, output, tmp_path, skip_missing=True)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dino_mm.datasets import DigitInstances
-from dino_mm.datasets.transforms import StandardisePerImage
+from dino_mm.datasets.transforms import StandardizePerImage
 from dino_mm.models import MultiCropDataPreprocessor
 
 coco_mask = pytest.importorskip('pycocotools.mask')
@@ -44,9 +44,9 @@ def test_a_scene_of_one_digit_is_refused(cache) -> None:
         DigitInstances(data_root=cache, digits_per_scene=1)
 
 
-def test_pipelines_standardise_as_pretraining_does() -> None:
+def test_pipelines_standardize_as_pretraining_does() -> None:
     image = np.random.default_rng(0).integers(0, 255, (8, 6, 3), np.uint8)
-    ours = StandardisePerImage()(dict(img=image))['img']
+    ours = StandardizePerImage()(dict(img=image))['img']
     assert ours.dtype == np.float32
     batch = torch.from_numpy(image).permute(2, 0, 1)[None]
     theirs = MultiCropDataPreprocessor(per_image=True)(dict(inputs=batch))['inputs'][0]

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dino_mm.datasets import EmbeddedDigits
-from dino_mm.datasets.digit_scenes import load_split, render_scene, write_scenes
+from dino_mm.datasets.digits.scenes import load_split, render_scene, write_scenes
 
 
 def read(path: str) -> np.ndarray:
@@ -24,15 +24,15 @@ def test_scenes_are_deterministic_and_varied() -> None:
     scene = render_scene(images[:1], labels[:1], np.random.default_rng(0), 32)
     again = render_scene(images[:1], labels[:1], np.random.default_rng(0), 32)
     assert (scene.image == again.image).all()
-    boxes, colours = [], []
+    boxes, colors = [], []
     for seed in range(60):
         other = render_scene(images[:1], labels[:1], np.random.default_rng(seed), 32)
         boxes.append(other.boxes[0])
-        colours.append(other.image[other.instances == 0].mean(0))
+        colors.append(other.image[other.instances == 0].mean(0))
     sizes = np.array(boxes)[:, 3] - np.array(boxes)[:, 1]
     assert sizes.min() < 24 < 28 < sizes.max()
     assert np.array(boxes)[:, :2].std(0).min() > 1.5
-    assert np.array(colours).std(0).min() > 15
+    assert np.array(colors).std(0).min() > 15
 
 
 def test_masks_and_boxes_agree() -> None:
@@ -83,7 +83,7 @@ def test_rendering_survives_interruption_and_company(tmp_path, monkeypatch) -> N
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr('dino_mm.datasets.digit_scenes._write_scene', interrupt)
+        patch.setattr('dino_mm.datasets.digits.scenes._write_scene', interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_scenes(tmp_path, 'val')
     assert not list(tmp_path.rglob('*.png')) and not list(tmp_path.rglob('val'))

@@ -1,14 +1,14 @@
-"""Lists of a few labelled images."""
+"""Lists of a few labeled images."""
 
 import pytest
 
 from dino_mm.datasets.converters.label_subset import main
 
-from ..labelled_images import write_colours
+from ..labeled_images import write_colors
 
 
 def test_a_fraction_of_each_class_by_the_seed(tmp_path) -> None:
-    train = write_colours(tmp_path) / 'train'
+    train = write_colors(tmp_path) / 'train'
     lists = []
     for number, seed in enumerate(('0', '0', '1')):
         out = tmp_path / f'meta/{number}.txt'
@@ -21,7 +21,7 @@ def test_a_fraction_of_each_class_by_the_seed(tmp_path) -> None:
 
 
 def test_published_names_get_folder_and_label(tmp_path) -> None:
-    train = write_colours(tmp_path) / 'train'
+    train = write_colors(tmp_path) / 'train'
     (tmp_path / 'names.txt').write_text('red_2.png\nblue_0.png\n')
     arguments = [str(train), str(tmp_path / 'out.txt'), '--names', str(tmp_path / 'names.txt')]
     main(arguments)

@@ -9,7 +9,7 @@ GRADIENT = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (32, 1))
 
 
 def write(path, kind: str):
-    """A horizontal grey gradient in one of the kinds of image people have."""
+    """A horizontal gray gradient in one of the kinds of image people have."""
     rgb = Image.fromarray(GRADIENT).convert('RGB')
     if kind == '16-bit':
         Image.fromarray(GRADIENT.astype(np.uint16) * 257).save(path)

@@ -12,7 +12,7 @@ FAKE = dict(
 )
 
 
-def test_labelled_torchvision_data_set() -> None:
+def test_labeled_torchvision_data_set() -> None:
     dataset = TorchvisionDataset('FakeData', FAKE['dataset_args'], pipeline=[LoadImage()])
     assert len(dataset) == 5
     assert dataset[0]['img'].size == (8, 8) and dataset[0]['sample_idx'] == 0

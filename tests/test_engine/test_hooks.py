@@ -8,8 +8,8 @@ import torch
 from mmengine.hooks import Hook
 
 from dino_mm.engine.hooks import EMAHook, ReportHook, ema_update_
-from dino_mm.engine.schedulers import cosine_schedule
 from dino_mm.registry import HOOKS, MODELS
+from dino_mm.utils.schedules import cosine_schedule
 
 
 def test_moving_average() -> None:
@@ -54,7 +54,7 @@ def run(make_runner, **changes) -> tuple:
     return runner, spy.rows
 
 
-def test_teacher_and_weight_decay_by_optimiser_step(make_runner) -> None:
+def test_teacher_and_weight_decay_by_optimizer_step(make_runner) -> None:
     _, rows = run(make_runner, **{'optim_wrapper.accumulative_counts': 2})
     assert len(rows) == 6
     key = 'backbone.norm.bias'
@@ -149,7 +149,7 @@ def test_steps_without_a_finite_gradient_end_the_run_by_name(make_runner, fused,
 def test_a_run_that_ends_broken_says_so(make_runner) -> None:
     runner = make_runner(**{'default_hooks.monitor': dict(type='MonitorHook')})
     runner.register_hook(Spoil((3, 4, 5)), priority='HIGHEST')
-    with pytest.raises(FloatingPointError, match='no optimiser step was made in 3 iterations'):
+    with pytest.raises(FloatingPointError, match='no optimizer step was made in 3 iterations'):
         runner.train()
 
 
@@ -159,7 +159,7 @@ def test_single_broken_steps_are_skipped_and_told(make_runner) -> None:
     messages = []
     runner.logger.warning = messages.append
     runner.train()
-    assert [m.split(',')[0] for m in messages] == ['skipped 1 optimiser steps'] * 2
+    assert [m.split(',')[0] for m in messages] == ['skipped 1 optimizer steps'] * 2
     assert all(v.isfinite().all() for v in runner.model.state_dict().values())
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dino_mm.engine.hooks import ema_update_
-from dino_mm.engine.optimizers import LARS, clip_each_grad_, regularised_names
+from dino_mm.engine.optimizers import LARS, clip_each_grad_, regularized_names
 from dino_mm.models import DINOHead
 from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -24,7 +24,7 @@ def build(model, **cfg):
 def test_parameter_groups_are_the_published_ones(toy_model) -> None:
     toy_model['head']['norm_last_layer'] = False
     toy_model['backbone']['arch']['num_layers'] = 1
-    decay, no_decay = regularised_names(MODELS.build(toy_model))
+    decay, no_decay = regularized_names(MODELS.build(toy_model))
     block, head = 'student.backbone.blocks.0.', 'student.head.'
     assert decay == [
         'student.backbone.cls_token',
@@ -181,7 +181,7 @@ def test_a_fused_step_asks_the_device_nothing(toy_model) -> None:
             assert 'step' in asked.where
 
 
-def test_a_fused_optimiser_equals_the_plain_one() -> None:
+def test_a_fused_optimizer_equals_the_plain_one() -> None:
     heads = [DINOHead(4, out_dim=3, hidden_dim=4, bottleneck_dim=2) for _ in range(2)]
     heads[1].load_state_dict(heads[0].state_dict())
     wrappers = [

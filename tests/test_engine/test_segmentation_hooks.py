@@ -16,7 +16,7 @@ from dino_mm.engine.hooks.segmentation_check_hook import (
     check_sizes,
     parts_of,
 )
-from dino_mm.visualization.segmentation import colour
+from dino_mm.visualization.segmentation import color
 
 from ..segmentation_folders import write_camvid
 
@@ -138,6 +138,6 @@ def test_void_becomes_what_losses_and_metrics_skip(camvid) -> None:
         assert a[b == 11].eq(255).all() and a[b != 11].equal(b[b != 11])
 
 
-def test_colours_of_classes_and_of_ignored_pixels() -> None:
-    painted = colour(np.array([[0, 1, 255]]), [[1, 2, 3], [4, 5, 6]])
+def test_colors_of_classes_and_of_ignored_pixels() -> None:
+    painted = color(np.array([[0, 1, 255]]), [[1, 2, 3], [4, 5, 6]])
     assert painted.tolist() == [[[1, 2, 3], [4, 5, 6], [255, 255, 255]]]

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from dino_mm.apis.export import export_backbone
-from dino_mm.evaluation.protocols.backbone import (
+from dino_mm.checkpoint.export import export_backbone
+from dino_mm.evaluation.backbone import (
     ARCHITECTURES,
     FrozenBackbone,
     base_parser,
     start,
 )
-from dino_mm.evaluation.protocols.video_segmentation import STD
+from dino_mm.evaluation.davis.run import STD
 from dino_mm.models import VisionTransformer
 
 TINY = dict(arch=dict(embed_dims=24, num_layers=2, num_heads=2), img_size=32, patch_size=8)
@@ -41,7 +41,7 @@ def test_weights_come_from_the_file(config, tmp_path) -> None:
     torch.save(model.state_dict(), tmp_path / 'weights.pth')
     backbone = start(arguments('--checkpoint', str(tmp_path / 'weights.pth'), '--config', config))
     images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
-    inputs = backbone.normalise(images)
+    inputs = backbone.normalize(images)
     with torch.no_grad():
         torch.testing.assert_close(backbone.descriptor(inputs).cpu(), model(inputs.cpu())[-1])
         tokens = backbone.tokens(inputs)
@@ -51,24 +51,24 @@ def test_weights_come_from_the_file(config, tmp_path) -> None:
 
 @torch.no_grad()
 def test_half_precision_is_near_and_has_features_of_its_own(config, monkeypatch) -> None:
-    monkeypatch.setattr('dino_mm.evaluation.protocols.backbone.best_amp_dtype', lambda: 'bfloat16')
+    monkeypatch.setattr('dino_mm.evaluation.backbone.best_amp_dtype', lambda: 'bfloat16')
     options = ['--checkpoint', 'random', '--config', config]
     full, half = start(arguments(*options)), start(arguments(*options, '--amp'))
     assert full.fingerprint != half.fingerprint  # caches are kept apart
     assert half.source['dtype'] == 'bfloat16'
     images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
     for method in ('tokens', 'descriptor', 'class_attention'):
-        inputs = images if method == 'class_attention' else full.normalise(images)
+        inputs = images if method == 'class_attention' else full.normalize(images)
         exact, rough = getattr(full, method)(inputs), getattr(half, method)(inputs)
         assert rough.dtype is torch.float32
         assert not torch.equal(rough, exact)
         torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
 
 
-def test_normalisation_of_protocol_and_config(config, tmp_path) -> None:
+def test_normalization_of_protocol_and_config(config, tmp_path) -> None:
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
     options = ['--checkpoint', 'random', '--config']
-    published = start(arguments(*options, config), STD).normalise(white)[0, :, 0, 0].cpu()
+    published = start(arguments(*options, config), STD).normalize(white)[0, :, 0, 0].cpu()
     expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.228, 0.224, 0.225])
     assert torch.allclose(published, expected)
     own = tmp_path / 'own.py'
@@ -76,22 +76,22 @@ def test_normalisation_of_protocol_and_config(config, tmp_path) -> None:
         f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(mean=(0.5,) * 3, std=(0.5,) * 3))"
     )
     assert torch.allclose(
-        start(arguments(*options, str(own)), STD).normalise(white).cpu(), torch.ones(1, 3, 8, 8)
+        start(arguments(*options, str(own)), STD).normalize(white).cpu(), torch.ones(1, 3, 8, 8)
     )
 
 
-def test_normalisation_per_image_is_the_configs_own(config, tmp_path) -> None:
+def test_normalization_per_image_is_the_configs_own(config, tmp_path) -> None:
     own = tmp_path / 'own.py'
     own.write_text(f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(per_image=True))")
     images = torch.randint(50, 100, (2, 3, 8, 8), dtype=torch.uint8)
-    normalised = start(arguments('--checkpoint', 'random', '--config', str(own))).normalise(images)
-    assert torch.allclose(normalised.mean(dim=(1, 2, 3)).cpu(), torch.zeros(2), atol=1e-5)
+    normalized = start(arguments('--checkpoint', 'random', '--config', str(own))).normalize(images)
+    assert torch.allclose(normalized.mean(dim=(1, 2, 3)).cpu(), torch.zeros(2), atol=1e-5)
 
 
 def white_pixel(*options: str) -> float:
     backbone = start(arguments(*options))
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
-    return float(backbone.normalise(white)[0, 0, 0, 0])
+    return float(backbone.normalize(white)[0, 0, 0, 0])
 
 
 IMAGENET = (1 - 0.485) / 0.229
@@ -107,7 +107,7 @@ IMAGENET = (1 - 0.485) / 0.229
         ("type='ImageClassifier', data_preprocessor=dict(mean=[124, 116, 104])", IMAGENET),
     ],
 )
-def test_normalisation_of_the_stored_config(model, expected, config, tmp_path, monkeypatch) -> None:
+def test_normalization_of_the_stored_config(model, expected, config, tmp_path, monkeypatch) -> None:
     module = VisionTransformer(**TINY)
     text = f'model = dict({model}, backbone={dict(type="VisionTransformer", **TINY)})'
     trained = {f'teacher.backbone.{key}': value for key, value in module.state_dict().items()}

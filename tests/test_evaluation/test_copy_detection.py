@@ -36,13 +36,13 @@ def test_descriptor_leaves_registers_out() -> None:
     assert torch.allclose(descriptor[:, 5:], gem_pool(tokens[:, 5:]))
 
 
-def test_whitening_makes_the_uncentred_spectrum_flat() -> None:
+def test_whitening_makes_the_uncentered_spectrum_flat() -> None:
     features = torch.randn(400, 6) * torch.linspace(0.2, 3, 6) + 1.0
     mean, projection = learn_whitening(features)
     assert torch.allclose(mean, features.mean(0), atol=1e-6)
     spectrum = projection @ (features.T @ features / 400) @ projection.T
     assert torch.allclose(spectrum, torch.eye(6), atol=1e-4)
-    # applied to centred features, as the reference does, the mean goes to zero
+    # applied to centered features, as the reference does, the mean goes to zero
     assert whiten(features, mean, projection).mean(0).abs().max() < 1e-4
 
 

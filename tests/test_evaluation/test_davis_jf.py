@@ -38,7 +38,7 @@ def test_masks_without_objects() -> None:
     assert boundary_accuracy(full, full) == 1 and boundary_accuracy(full, square) == 0
 
 
-def test_boundary_lies_towards_the_origin() -> None:
+def test_boundary_lies_toward_the_origin() -> None:
     mask = np.zeros((5, 5), bool)
     mask[2, 2] = True
     expected = np.zeros((5, 5), bool)
@@ -57,7 +57,7 @@ def test_decay_compares_the_first_and_the_last_quarter() -> None:
     values = np.repeat([1.0, 0.6, 0.4, 0.0], 100)  # the published code overflows at 256 frames
     statistics = sequence_statistics(values)
     assert statistics['mean'] == pytest.approx(0.5) and statistics['recall'] == 0.5
-    # quarters share their borders: one frame of 101 belongs to the neighbour
+    # quarters share their borders: one frame of 101 belongs to the neighbor
     assert statistics['decay'] == pytest.approx((100 + 0.6) / 101 - 0.4 / 101, abs=5e-3)
     assert sequence_statistics(np.array([0.7])) == dict(mean=0.7, recall=1.0, decay=0.0)
     with pytest.raises(ValueError, match='frames'):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_mm.evaluation.protocols import attention_voc
+from dino_mm.evaluation.voc import run as attention_voc
 
 from .toys import save_jpeg, scene, toy_arguments
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from dino_mm.evaluation.copy_detection import run as copy_detection
+from dino_mm.evaluation.copy_detection.copydays import block_files, positives_by_name
 from dino_mm.evaluation.functional import learn_whitening, whiten
-from dino_mm.evaluation.protocols import copy_detection
-from dino_mm.evaluation.protocols.copydays import block_files, positives_by_name
 
 from .toys import save_jpeg, scene, toy_arguments
 

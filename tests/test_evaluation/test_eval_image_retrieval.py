@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dino_mm.evaluation.protocols import image_retrieval
+from dino_mm.evaluation.retrieval import run as image_retrieval
 
 from ..conftest import TOOLS
 from .toys import save_jpeg, scene, toy_arguments

@@ -10,17 +10,17 @@ import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from dino_mm.evaluation import features as store
+from dino_mm.evaluation.backbone import FrozenBackbone
 from dino_mm.evaluation.functional import fit_linear_heads, knn_accuracy
-from dino_mm.evaluation.protocols import features as store
-from dino_mm.evaluation.protocols import linear_probe
-from dino_mm.evaluation.protocols.backbone import FrozenBackbone
-from dino_mm.evaluation.protocols.labelled import labelled_config
-from dino_mm.evaluation.protocols.subjects import backbone_subject
+from dino_mm.evaluation.linear_probe import run as linear_probe
+from dino_mm.evaluation.linear_probe.labeled import labeled_config
+from dino_mm.evaluation.linear_probe.subjects import backbone_subject
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import DATASETS, MODELS
 
 from ..conftest import TOOLS
-from ..labelled_images import write_colours
+from ..labeled_images import write_colors
 
 VIT = """
 model = dict(backbone=dict(type='VisionTransformer', img_size=32, patch_size=8,
@@ -29,10 +29,10 @@ model = dict(backbone=dict(type='VisionTransformer', img_size=32, patch_size=8,
 
 
 @pytest.fixture
-def colours(tmp_path):
-    """Images of three colours and a tiny backbone."""
+def colors(tmp_path):
+    """Images of three colors and a tiny backbone."""
     (tmp_path / 'vit.py').write_text(VIT)
-    return write_colours(tmp_path)
+    return write_colors(tmp_path)
 
 
 def arguments(folder, *options: str) -> list[str]:
@@ -43,49 +43,49 @@ def arguments(folder, *options: str) -> list[str]:
     ]
 
 
-def test_known_answer_from_few_and_all_labels(colours, capsys) -> None:
-    rows = linear_probe.main(arguments(colours, '--baselines', '--fractions', '0.2', '1'))
+def test_known_answer_from_few_and_all_labels(colors, capsys) -> None:
+    rows = linear_probe.main(arguments(colors, '--baselines', '--fractions', '0.2', '1'))
     assert [row['features'] for row in rows] == ['untrained'] * 2 + ['raw-pixels'] * 2
     assert [row['images'] for row in rows] == [3, 18] * 2
     for row in rows:
-        # three or six images of each colour vote, however large k is
+        # three or six images of each color vote, however large k is
         assert [row[f'{k}-NN'] for k in (10, 20, 100, 200)] == [100.0] * 4
         assert row['linear top-1'] == row['held out'] == row['top-5'] == 100.0
     output = capsys.readouterr().out
     assert 'raw-pixels' in output and '20 %' in output
-    written = json.loads((colours / 'work/linear_probe.json').read_text())
+    written = json.loads((colors / 'work/linear_probe.json').read_text())
     assert written['rows'] == rows and written['settings']['layers'] == [1, 2]
     assert written['subjects']['raw-pixels'] == dict(checkpoint='raw-pixels', size=32)
 
 
-def test_wrong_labels_are_not_learned_from_pixels_of_others(colours) -> None:
+def test_wrong_labels_are_not_learned_from_pixels_of_others(colors) -> None:
     # all red images for blue and the other way round, in val only
-    val = colours / 'val'
+    val = colors / 'val'
     (val / 'red').rename(val / 'other')
     (val / 'blue').rename(val / 'red')
     (val / 'other').rename(val / 'blue')
-    [row] = linear_probe.main(arguments(colours, '--checkpoint', 'raw-pixels'))
+    [row] = linear_probe.main(arguments(colors, '--checkpoint', 'raw-pixels'))
     assert row['10-NN'] == pytest.approx(100 / 3) == row['linear top-1']
 
 
-def test_a_class_without_training_images_counts_as_wrong(colours) -> None:
-    for path in (colours / 'train/red').iterdir():
+def test_a_class_without_training_images_counts_as_wrong(colors) -> None:
+    for path in (colors / 'train/red').iterdir():
         path.unlink()
-    (colours / 'train/red').rmdir()
-    [row] = linear_probe.main(arguments(colours, '--checkpoint', 'raw-pixels'))
+    (colors / 'train/red').rmdir()
+    [row] = linear_probe.main(arguments(colors, '--checkpoint', 'raw-pixels'))
     assert row['10-NN'] == pytest.approx(200 / 3) == row['linear top-1']
 
 
-def test_all_endings_of_image_files_count(colours) -> None:
+def test_all_endings_of_image_files_count(colors) -> None:
     for number, ending in enumerate(('webp', 'tiff')):
-        path = colours / f'train/red/red_{number}.png'
+        path = colors / f'train/red/red_{number}.png'
         Image.open(path).save(path.with_suffix(f'.{ending}'))
         path.unlink()
-    [row] = linear_probe.main(arguments(colours, '--checkpoint', 'raw-pixels'))
+    [row] = linear_probe.main(arguments(colors, '--checkpoint', 'raw-pixels'))
     assert row['images'] == 18
 
 
-def test_heads_are_trained_without_a_copy_of_the_features(colours, monkeypatch) -> None:
+def test_heads_are_trained_without_a_copy_of_the_features(colors, monkeypatch) -> None:
     seen, load_all = [], linear_probe.load_all
     monkeypatch.setattr(
         linear_probe, 'load_all', lambda *a, **k: (seen.append(load_all(*a, **k)), seen[0])[1]
@@ -96,17 +96,17 @@ def test_heads_are_trained_without_a_copy_of_the_features(colours, monkeypatch) 
         return fit_linear_heads(features, *args)
 
     monkeypatch.setattr(linear_probe, 'fit_linear_heads', fit)
-    linear_probe.main(arguments(colours, '--checkpoint', 'raw-pixels'))
+    linear_probe.main(arguments(colors, '--checkpoint', 'raw-pixels'))
     assert [part.data_ptr() for part in seen[1:]] == [seen[0][0].data_ptr()] * 2
 
 
-def test_features_and_rows_are_reused_and_resumed(colours, monkeypatch) -> None:
+def test_features_and_rows_are_reused_and_resumed(colors, monkeypatch) -> None:
     monkeypatch.setattr(
         linear_probe, 'extract_features', partial(store.extract_features, chunk_size=8)
     )
-    options = arguments(colours, '--checkpoint', 'raw-pixels', '--batch-size', '4')
+    options = arguments(colors, '--checkpoint', 'raw-pixels', '--batch-size', '4')
     [first] = linear_probe.main(options)
-    files = sorted((colours / 'work/features/raw-pixels').iterdir())
+    files = sorted((colors / 'work/features/raw-pixels').iterdir())
     assert len(files) == 4  # 27 images
     files[1].unlink()  # as if interrupted
     seen = []
@@ -119,21 +119,21 @@ def test_features_and_rows_are_reused_and_resumed(colours, monkeypatch) -> None:
         patch.setattr(linear_probe, 'probe', None)  # finished rows are kept
         linear_probe.main(options)
     seen.clear()
-    next((colours / 'val/red').iterdir()).touch()
+    next((colors / 'val/red').iterdir()).touch()
     linear_probe.main(options)
     assert sum(seen) == 27
 
 
 @pytest.mark.parametrize('checkpoint', ['random', 'raw-pixels'])
-def test_two_processes_share_the_extraction(colours, checkpoint) -> None:
+def test_two_processes_share_the_extraction(colors, checkpoint) -> None:
     options = ['--checkpoint', checkpoint]
-    [alone] = linear_probe.main(arguments(colours, *options))
+    [alone] = linear_probe.main(arguments(colors, *options))
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
-    command += [str(TOOLS / 'eval_linear.py'), *arguments(colours, '--launcher', 'pytorch')]
-    command += [*options, '--work-dir', str(colours / 'two')]
+    command += [str(TOOLS / 'eval_linear.py'), *arguments(colors, '--launcher', 'pytorch')]
+    command += [*options, '--work-dir', str(colors / 'two')]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    together = json.loads((colours / 'two/linear_probe.json').read_text())
+    together = json.loads((colors / 'two/linear_probe.json').read_text())
     assert together['rows'] == [alone]
     assert done.stdout.count('Accuracy in percent') == 1  # two unconnected processes would both say
 
@@ -148,7 +148,7 @@ def test_parts_are_the_published_ones() -> None:
     images = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8).to(backbone.device)
     with torch.no_grad():
         parts = subject.embed(images)
-        layers = vit.get_intermediate_layers(backbone.normalise(images), 3)
+        layers = vit.get_intermediate_layers(backbone.normalize(images), 3)
     assert subject.choices == {
         '1 layer': [2],
         '1 layer + patches': [2, 3],
@@ -182,7 +182,7 @@ def test_nothing_to_evaluate_on(tmp_path, monkeypatch, options, message) -> None
 
 
 def test_one_image_per_class_leaves_nothing_to_choose_by(tmp_path) -> None:
-    root = write_colours(tmp_path, train=1)
+    root = write_colors(tmp_path, train=1)
     with pytest.raises(ValueError, match='no training image is left'):
         linear_probe.main([str(root), '--checkpoint', 'raw-pixels', '--work-dir', str(root / 'w')])
 
@@ -201,7 +201,7 @@ def test_images_of_a_config(tmp_path) -> None:
     )
     assert row['images'] == 30
     with DefaultScope.overwrite_default_scope('dino_mm'):
-        dataset = DATASETS.build(labelled_config(str(config)))
+        dataset = DATASETS.build(labeled_config(str(config)))
     pixels = torch.stack([item['inputs'] for item in dataset]).flatten(1) / 255
     labels = torch.cat([item['data_samples'].gt_label for item in dataset])
     expected = knn_accuracy(pixels[:30], labels[:30], pixels[30:], labels[30:], ks=(10,))

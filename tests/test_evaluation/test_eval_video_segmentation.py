@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dino_mm.evaluation.davis import run as video_segmentation
+from dino_mm.evaluation.davis.run import Propagation, track
+from dino_mm.evaluation.davis.sequences import first_appearances, read_mask, voc_palette, write_mask
 from dino_mm.evaluation.functional import boundary_accuracy
-from dino_mm.evaluation.protocols import video_segmentation
-from dino_mm.evaluation.protocols.davis import first_appearances, read_mask, voc_palette, write_mask
-from dino_mm.evaluation.protocols.video_segmentation import Propagation, track
 
 from .toys import save_jpeg, scene, toy_arguments
 
@@ -26,7 +26,7 @@ def square(left: int, top: int = 16) -> tuple[slice, slice]:
 def as_propagated(left: int, top: int = 16) -> np.ndarray:
     """(64, 64) bool: a square of two by two cells as bilinear interpolation gives it back.
 
-    Pixel centres lie 1/16, 3/16, 5/16 and 7/16 of a cell within the border. The square keeps
+    Pixel centers lie 1/16, 3/16, 5/16 and 7/16 of a cell within the border. The square keeps
     those where (1/2 + a)(1/2 + b) > 1/2, all but six at each corner.
     """
     steps = np.minimum(np.arange(16), 15 - np.arange(16)).clip(max=3)
@@ -179,7 +179,7 @@ def test_frames_with_new_objects_are_not_forgotten() -> None:
     assert masks[6] == [2, 1]
 
 
-def test_published_normalisation_is_used(davis, monkeypatch) -> None:
+def test_published_normalization_is_used(davis, monkeypatch) -> None:
     given = []
 
     def stop(args, std):
@@ -253,7 +253,7 @@ def test_masks_of_every_kind(tmp_path) -> None:
     path = tmp_path / 'mask.png'
     write_mask(ids, path)
     assert read_mask(path, (2, 2)).tolist() == [[0, 1], [3, 0]]
-    Image.fromarray(ids).save(path)  # grey-level with ids
+    Image.fromarray(ids).save(path)  # gray-level with ids
     assert read_mask(path, (2, 2)).tolist() == [[0, 1], [3, 0]]
     Image.fromarray(np.array([[0, 255]], np.uint8)).save(path)  # binary
     assert read_mask(path, (2, 1)).tolist() == [[0, 1]]
@@ -269,9 +269,9 @@ def test_each_object_is_given_once() -> None:
 
 
 def test_palette_is_that_of_voc() -> None:
-    colours = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
-    assert colours[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
-    assert colours[255].tolist() == [224, 224, 192]
+    colors = np.frombuffer(voc_palette(), np.uint8).reshape(256, 3)
+    assert colors[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert colors[255].tolist() == [224, 224, 192]
 
 
 def test_real_sequences(real_data, tmp_path) -> None:

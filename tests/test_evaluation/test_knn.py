@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from dino_mm.datasets import KNNDataset
 from dino_mm.evaluation.functional import knn_accuracy
-from dino_mm.evaluation.functional.knn import count_hits, nearest_neighbours
+from dino_mm.evaluation.functional.knn import count_hits, nearest_neighbors
 from dino_mm.evaluation.metrics import KNNMetric
 
 from ..conftest import DATA
-from ..labelled_images import write_colours
+from ..labeled_images import write_colors
 
 
 def test_matches_the_recording() -> None:
@@ -63,13 +63,13 @@ def recorded() -> tuple[list[torch.Tensor], dict[int, float], float]:
     return [torch.from_numpy(record[n]) for n in names], top1, float(record['temperature'])
 
 
-def test_chunks_of_the_bank_find_the_same_neighbours() -> None:
+def test_chunks_of_the_bank_find_the_same_neighbors() -> None:
     (bank, labels, queries, _), _, _ = recorded()
     queries = F.normalize(queries, dim=1)
-    whole = nearest_neighbours(bank, labels, queries, 20)
-    parts = nearest_neighbours(bank, labels, queries, 20, chunk_size=7)
+    whole = nearest_neighbors(bank, labels, queries, 20)
+    parts = nearest_neighbors(bank, labels, queries, 20, chunk_size=7)
     assert torch.allclose(whole[0], parts[0]) and torch.equal(whole[1], parts[1])
-    assert nearest_neighbours(bank[:3], labels[:3], queries, 20, 2)[0].shape == (len(queries), 3)
+    assert nearest_neighbors(bank[:3], labels[:3], queries, 20, 2)[0].shape == (len(queries), 3)
 
 
 def test_small_temperatures_do_not_overflow() -> None:
@@ -156,7 +156,7 @@ def test_the_metric_without_queries_is_an_error() -> None:
 
 
 def test_classes_are_matched_by_name(tmp_path, capsys) -> None:
-    write_colours(tmp_path, train=2, val=1)
+    write_colors(tmp_path, train=2, val=1)
     shutil.rmtree(tmp_path / 'train/blue')
     part = dict(
         type='mmpretrain.CustomDataset',

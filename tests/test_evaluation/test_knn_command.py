@@ -13,7 +13,7 @@ from dino_mm.evaluation import loops
 from dino_mm.models import VisionTransformer
 
 from ..conftest import TOOLS
-from ..labelled_images import write_colours
+from ..labeled_images import write_colors
 
 CONFIG = """
 _base_ = '{root}/configs/knn/dino_vit-s16_knn_in1k.py'
@@ -27,8 +27,8 @@ log_level = 'WARNING'
 
 @pytest.fixture
 def command(tmp_path) -> list[str]:
-    """Config, checkpoint and work dir for images of three colours."""
-    images = write_colours(tmp_path / 'images')
+    """Config, checkpoint and work dir for images of three colors."""
+    images = write_colors(tmp_path / 'images')
     config = tmp_path / 'toy.py'
     config.write_text(CONFIG.format(root=TOOLS.parent, images=images))
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ def test_matches_the_recording(chunk_size: int) -> None:
         torch.from_numpy(record['target_features']),
         torch.from_numpy(record['context_features']).transpose(1, 2),
         torch.from_numpy(record['context_labels']),
-        neighbourhood=int(record['size_mask_neighborhood']),
+        neighborhood=int(record['size_mask_neighborhood']),
         topk=int(record['topk']),
         chunk_size=chunk_size,
     )
@@ -30,23 +30,23 @@ def test_labels_follow_their_features() -> None:
     features = torch.eye(12)  # a 3 x 4 grid, every cell unlike the others
     labels = one_hot(torch.arange(12).view(3, 4) % 3, 3)
     shifted = features.roll(1, dims=0)
-    moved = propagate_labels(shifted, features[None], labels, neighbourhood=0, topk=1)
+    moved = propagate_labels(shifted, features[None], labels, neighborhood=0, topk=1)
     assert torch.equal(moved, labels[0].flatten(1).roll(1, dims=1).view(3, 3, 4))
 
 
-def test_neighbourhood_is_a_square() -> None:
+def test_neighborhood_is_a_square() -> None:
     features = torch.ones(25, 1)  # all alike: the mean label of all cells within reach
     labels = torch.zeros(1, 1, 5, 5)
     labels[0, 0, 0, 0] = 1
-    spread = propagate_labels(features, features[None], labels, neighbourhood=1, topk=25)[0]
+    spread = propagate_labels(features, features[None], labels, neighborhood=1, topk=25)[0]
     expected = torch.zeros(5, 5)
     expected[:2, :2] = torch.tensor([[1 / 4, 1 / 6], [1 / 6, 1 / 9]])
     assert torch.allclose(spread, expected)
-    everywhere = propagate_labels(features, features[None], labels, neighbourhood=0, topk=25)[0]
+    everywhere = propagate_labels(features, features[None], labels, neighborhood=0, topk=25)[0]
     assert torch.allclose(everywhere, torch.full((5, 5), 1 / 25))
 
 
-def test_more_neighbours_than_cells() -> None:
+def test_more_neighbors_than_cells() -> None:
     features, labels = torch.rand(4, 3), torch.rand(1, 2, 2, 2)
     spread = propagate_labels(features, features[None], labels, topk=1000)
     assert spread.shape == (2, 2, 2) and torch.isfinite(spread).all()

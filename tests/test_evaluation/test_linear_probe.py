@@ -4,13 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dino_mm.evaluation.functional import (
-    balanced_subset,
-    fit_linear_heads,
-    held_out_part,
-    linear_accuracy,
-)
+from dino_mm.evaluation.functional import fit_linear_heads, linear_accuracy
 from dino_mm.evaluation.functional.linear_probe import LinearHeads
+from dino_mm.utils.subsets import balanced_subset, held_out_part
 
 LABELS = torch.tensor([0] * 40 + [1] * 10 + [2] * 3 + [3])[torch.randperm(54)]
 
@@ -46,7 +42,7 @@ def test_heads_learn_from_the_chosen_samples_alone() -> None:
     assert by_place.weight.equal(copied.weight) and by_place.bias.equal(copied.bias)
 
 
-def test_heads_learn_as_if_each_had_an_optimiser_of_its_own() -> None:
+def test_heads_learn_as_if_each_had_an_optimizer_of_its_own() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(24, 2, 5, generator=generator)
     labels = torch.randint(0, 3, (24,), generator=generator)

@@ -12,7 +12,7 @@ from dino_mm.evaluation.functional import (
     rank_similarities,
     retrieval_scores,
 )
-from dino_mm.evaluation.protocols.revisited import read_ground_truth
+from dino_mm.evaluation.retrieval.revisited import read_ground_truth
 from dino_mm.registry import METRICS
 
 from ..conftest import DATA
@@ -72,7 +72,7 @@ def test_bad_input_is_an_error(similarities, truth, message) -> None:
         retrieval_scores(similarities, truth)
 
 
-def test_scales_are_averaged_before_normalisation() -> None:
+def test_scales_are_averaged_before_normalization() -> None:
     images = torch.rand(2, 3, 16, 12)
     seen = []
 

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from PIL import Image
 from torch import Tensor
 
-from dino_mm.datasets.digit_scenes import load_split, render_scene
+from dino_mm.datasets.digits.scenes import load_split, render_scene
 from dino_mm.registry import MODELS
 
 

@@ -207,7 +207,7 @@ def test_necks() -> None:
         ClassToken()(maps)
 
 
-def test_preprocessor_normalises_on_the_device() -> None:
+def test_preprocessor_normalizes_on_the_device() -> None:
     preprocessor = MODELS.build(dict(type='MultiCropDataPreprocessor'))
     image = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     mean, std = (

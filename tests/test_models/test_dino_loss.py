@@ -43,7 +43,7 @@ def plain_loss(criterion, student, teacher, views):
 
 
 def problem(views=4, num_global=2, batch=5, dim=6, out_dim=33, dtype=torch.float64):
-    """Embeddings and prototypes of student and teacher, and a criterion with a centre."""
+    """Embeddings and prototypes of student and teacher, and a criterion with a center."""
     torch.manual_seed(0)
     criterion = DINOLoss(out_dim, num_global=num_global).to(dtype)
     criterion.center.normal_(std=0.1)

@@ -36,7 +36,7 @@ def test_the_backbone_is_frozen_and_stays_in_evaluation_mode() -> None:
     assert trained == {'decode_head'}
 
 
-def test_the_head_is_linear_in_normalised_features_of_several_layers() -> None:
+def test_the_head_is_linear_in_normalized_features_of_several_layers() -> None:
     head = segmentors.LinearHead(
         in_channels=[4, 6],
         in_index=[0, 1],

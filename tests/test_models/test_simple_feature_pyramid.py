@@ -14,7 +14,7 @@ def test_levels_have_the_strides_of_a_pyramid() -> None:
     torch.testing.assert_close(levels[4], levels[3][..., ::2, ::2])
     torch.testing.assert_close(levels[5], levels[4][..., ::2, ::2])
     torch.testing.assert_close(levels[2], neck.project[2](x))
-    for level in levels:  # normalised place by place
+    for level in levels:  # normalized place by place
         torch.testing.assert_close(level.mean(1), torch.zeros(level[:, 0].shape), atol=1e-5, rtol=0)
 
 

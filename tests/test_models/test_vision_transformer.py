@@ -23,7 +23,7 @@ def test_published_sizes_have_the_published_number_of_parameters(arch, patch, co
     assert sum(p.numel() for p in model.parameters()) == count
 
 
-def test_published_initialisation() -> None:
+def test_published_initialization() -> None:
     torch.manual_seed(0)
     model = VisionTransformer('small')
     for name in ('blocks.0.attn.qkv.weight', 'blocks.11.mlp.fc2.weight', 'pos_embed'):
@@ -82,7 +82,7 @@ def test_maps_of_several_layers_at_any_size(vit) -> None:
         torch.testing.assert_close(ours, cut)
 
 
-def test_every_returned_layer_is_normalised() -> None:
+def test_every_returned_layer_is_normalized() -> None:
     model = VisionTransformer(**TOY, out_indices=(0, -1), out_type='raw').eval()
     image = torch.randn(1, 3, 32, 32)
     first, last = model(image)

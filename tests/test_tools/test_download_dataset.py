@@ -233,7 +233,7 @@ def test_extract_names_damaged_archives(tmp_path, name):
 
 
 @pytest.fixture
-def catalogue(server, monkeypatch):
+def catalog(server, monkeypatch):
     first, second = zip_of({'train/1.jpg': b'1'}), tar_of({'labels/1.xml': b'<x/>'})
     server.files |= {'/images.zip': first, '/labels.tar': second}
     sets = {
@@ -246,7 +246,7 @@ def catalogue(server, monkeypatch):
     return server
 
 
-def test_command_line(catalogue, tmp_path, capsys):
+def test_command_line(catalog, tmp_path, capsys):
     download_dataset.main(['toy', '--root', str(tmp_path)])
     assert (tmp_path / 'toy' / 'train' / '1.jpg').read_bytes() == b'1'
     assert (tmp_path / 'toy' / 'labels' / '1.xml').read_bytes() == b'<x/>'
@@ -254,15 +254,15 @@ def test_command_line(catalogue, tmp_path, capsys):
     assert 'images.zip: 1 files' in capsys.readouterr().out
     download_dataset.main(['toy', '--root', str(tmp_path)])
     assert 'extracted in' in capsys.readouterr().out
-    assert len(catalogue.ranges) == 2
+    assert len(catalog.ranges) == 2
 
 
-def test_command_line_removes_archives(catalogue, tmp_path):
+def test_command_line_removes_archives(catalog, tmp_path):
     for _ in range(2):
         download_dataset.main(['toy', '--root', str(tmp_path), '--remove-archives'])
     assert not list((tmp_path / 'downloads').iterdir())
     assert (tmp_path / 'toy' / 'train' / '1.jpg').exists()
-    assert len(catalogue.ranges) == 2
+    assert len(catalog.ranges) == 2
 
 
 @pytest.mark.parametrize('name', download_dataset.GATED)

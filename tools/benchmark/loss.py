@@ -8,7 +8,7 @@ from _preflight import check_imports
 
 check_imports()
 
-from dino_mm.benchmark.loss import main  # noqa: E402
+from dino_mm.testing.benchmark.loss import main  # noqa: E402
 
 if __name__ == '__main__':
     main()

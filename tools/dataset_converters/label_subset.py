@@ -1,4 +1,4 @@
-"""Lists a few labelled images: python tools/dataset_converters/label_subset.py TRAIN OUT --fraction 0.01."""
+"""Lists a few labeled images: python tools/dataset_converters/label_subset.py TRAIN OUT --fraction 0.01."""
 
 import sys
 from pathlib import Path

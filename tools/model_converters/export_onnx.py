@@ -9,7 +9,7 @@ from _preflight import check_imports
 
 check_imports()
 
-from dino_mm.apis.export_onnx import main  # noqa: E402
+from dino_mm.checkpoint.export_onnx import main  # noqa: E402
 
 if __name__ == '__main__':
     main()

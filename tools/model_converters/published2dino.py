@@ -9,7 +9,7 @@ from _preflight import check_imports
 
 check_imports()
 
-from dino_mm.apis.published_run import main  # noqa: E402
+from dino_mm.checkpoint.published_run import main  # noqa: E402
 
 if __name__ == '__main__':
     main()

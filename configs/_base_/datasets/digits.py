@@ -23,7 +23,7 @@ train_dataloader = dict(
                 local_size=24,
                 local_scale=(0.25, 0.6),
                 num_local=2,
-                # A mirrored digit is another one, a blurred one of 32 pixels none, and colour
+                # A mirrored digit is another one, a blurred one of 32 pixels none, and color
                 # would tell scenes apart more easily than shape.
                 flip_prob=0.0,
                 blur_prob=(0.0, 0.0, 0.0),

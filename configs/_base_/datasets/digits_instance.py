@@ -1,27 +1,27 @@
 """Scenes of four handwritten digits with boxes and masks, rendered into data/digits on first use.
 
-359 scenes to train on and 90 of other digit images to test on, grey as in pretraining.
+359 scenes to train on and 90 of other digit images to test on, gray as in pretraining.
 """
 
 data_root = 'data/digits'
 scene_size = 64
-grey = dict(
+gray = dict(
     type='RandomGrayscale', prob=1.0, keep_channels=True, channel_weights=(0.114, 0.587, 0.299)
 )
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    grey,
+    gray,
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='dino_mm.StandardisePerImage'),
+    dict(type='dino_mm.StandardizePerImage'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    grey,
+    gray,
     dict(type='Resize', scale=(scene_size, scene_size), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='dino_mm.StandardisePerImage'),
+    dict(type='dino_mm.StandardizePerImage'),
     dict(
         type='PackDetInputs',
         # The metric takes the truth from the samples.

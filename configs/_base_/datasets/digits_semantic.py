@@ -1,6 +1,6 @@
 """Scenes of four handwritten digits with masks, rendered into data/digits on first use.
 
-128 scenes to train on and 90 of other digit images to test on, grey as in pretraining.
+128 scenes to train on and 90 of other digit images to test on, gray as in pretraining.
 """
 
 pipeline = [
@@ -12,7 +12,7 @@ pipeline = [
         channel_weights=(0.114, 0.587, 0.299),
     ),
     dict(type='LoadAnnotations'),
-    dict(type='dino_mm.StandardisePerImage'),
+    dict(type='dino_mm.StandardizePerImage'),
     dict(type='PackSegInputs'),
 ]
 dataset = dict(type='dino_mm.DigitMasks', data_root='data/digits', scene_size=64, pipeline=pipeline)

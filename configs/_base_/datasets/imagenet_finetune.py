@@ -1,4 +1,4 @@
-"""Labelled ImageNet-1k, augmented as DeiT does; mixup and cutmix are the model's `train_cfg`."""
+"""Labeled ImageNet-1k, augmented as DeiT does; mixup and cutmix are the model's `train_cfg`."""
 
 _base_ = './imagenet_linear.py'
 

@@ -3,7 +3,7 @@
 Set `test_dataloader.dataset.data_root`. Classes are the names of folders.
 """
 
-# The published evaluation transform; the model normalises.
+# The published evaluation transform; the model normalizes.
 eval_pipeline = [
     dict(type='LoadImage'),
     dict(type='mmpretrain.torchvision/Resize', size=256, interpolation='bicubic'),

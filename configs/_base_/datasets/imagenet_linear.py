@@ -1,4 +1,4 @@
-"""Labelled ImageNet-1k, {train,val}/WNID/*: published augmentation of linear classification."""
+"""Labeled ImageNet-1k, {train,val}/WNID/*: published augmentation of linear classification."""
 
 data_preprocessor = dict(
     num_classes=1000,

@@ -1,4 +1,4 @@
-"""k-NN accuracy of small labelled images during pretraining."""
+"""k-NN accuracy of small labeled images during pretraining."""
 
 val_dataloader = dict(
     batch_size=256,

@@ -1,4 +1,4 @@
-"""STL-10 through torchvision: 100,000 unlabelled images, k-NN on the labelled ones."""
+"""STL-10 through torchvision: 100,000 unlabeled images, k-NN on the labeled ones."""
 
 _base_ = ['./pretrain_loader.py', './knn_loader.py']
 

@@ -6,7 +6,7 @@ model = dict(
         type='mmpretrain.ResNet',
         depth=50,
         out_indices=(3,),
-        zero_init_residual=False,  # torchvision's initialisation, as the published code has it
+        zero_init_residual=False,  # torchvision's initialization, as the published code has it
     ),
     neck=dict(_delete_=True, type='GlobalAveragePool'),
     head=dict(in_dim=2048),

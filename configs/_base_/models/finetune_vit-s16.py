@@ -1,4 +1,4 @@
-"""Classifier on the class token of a ViT-S/16, with the regularisation of DeiT."""
+"""Classifier on the class token of a ViT-S/16, with the regularization of DeiT."""
 
 model = dict(
     type='ImageClassifier',

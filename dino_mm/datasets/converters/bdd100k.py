@@ -107,7 +107,7 @@ def convert_bdd100k(
         CocoBuilder: With counts and report.
 
     Raises:
-        FileNotFoundError: A labelled frame is missing.
+        FileNotFoundError: A labeled frame is missing.
         ValueError: The file is no label file, names an unknown category, or a frame twice.
     """
     frames = load_frames(labels)
@@ -125,7 +125,7 @@ def convert_bdd100k(
                 continue
             else:
                 raise FileNotFoundError(
-                    f'{path} is labelled in {labels}, but missing: set --images to the folder of '
+                    f'{path} is labeled in {labels}, but missing: set --images to the folder of '
                     'these frames, or leave such frames out by --skip-missing'
                 )
         try:

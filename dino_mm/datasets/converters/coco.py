@@ -52,7 +52,7 @@ class CocoBuilder:
             ValueError: The file name was added before.
         """
         if file_name in self._file_names:
-            raise ValueError(f'image {file_name} is labelled twice')
+            raise ValueError(f'image {file_name} is labeled twice')
         self._file_names.add(file_name)
         self.counts['images'] += 1
         self.counts['images without boxes'] += 1

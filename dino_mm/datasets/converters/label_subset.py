@@ -1,4 +1,4 @@
-"""Lists of a few labelled images per class, as mmpretrain's ``ann_file`` reads them."""
+"""Lists of a few labeled images per class, as mmpretrain's ``ann_file`` reads them."""
 
 import argparse
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
-from dino_mm.evaluation.functional import balanced_subset
+from dino_mm.utils.subsets import balanced_subset
 
 
-def labelled_files(train: str | os.PathLike) -> list[tuple[str, int]]:
+def labeled_files(train: str | os.PathLike) -> list[tuple[str, int]]:
     """Paths below a folder of class folders, and their classes in the order of names.
 
     Raises:
@@ -52,8 +52,8 @@ def by_fraction(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line: writes a list of labelled images."""
-    parser = argparse.ArgumentParser(description='Write a list of a few labelled images.')
+    """Command line: writes a list of labeled images."""
+    parser = argparse.ArgumentParser(description='Write a list of a few labeled images.')
     parser.add_argument('train', help='folder of class folders')
     parser.add_argument('out', help='list to write, as in data/imagenet/meta/train_1percent.txt')
     chosen = parser.add_mutually_exclusive_group(required=True)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen.add_argument('--fraction', type=float, help='of each class to draw, as in 0.01')
     parser.add_argument('--seed', type=int, default=0, help='of the draw')
     args = parser.parse_args(arguments)
-    files = labelled_files(args.train)
+    files = labeled_files(args.train)
     if args.names:
         subset = by_names(files, Path(args.names).read_text().split())
     else:

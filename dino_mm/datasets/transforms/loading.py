@@ -13,7 +13,7 @@ from dino_mm.registry import TRANSFORMS
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts grey, palette, CMYK, alpha and 16-bit images to 8-bit RGB.
+    """Converts gray, palette, CMYK, alpha and 16-bit images to 8-bit RGB.
 
     Alpha is dropped. Pillow would clip 16-bit values at 255; here they are scaled.
     """

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 
 from dino_mm.registry import TRANSFORMS
 
-from .functional import CropParams, apply_crop, batched, draw_box, opencv
+from .functional import CropParams, apply_crop, draw_box, encode, opencv
 
 #: Who does what: see :class:`DINOMultiCrop`.
 BACKENDS = ('pillow', 'opencv', 'device', 'decode', 'auto')
@@ -60,7 +60,7 @@ class DINOMultiCrop(BaseTransform):
     """Two global and several local views of one image (paper section 3.1, appendix C).
 
     The defaults are the published augmentation (``DataAugmentationDINO``). Crops leave as uint8
-    tensors; :class:`dino_mm.models.MultiCropDataPreprocessor` normalises them on the device. All
+    tensors; :class:`dino_mm.models.MultiCropDataPreprocessor` normalizes them on the device. All
     backends draw the same parameters and differ in rounding alone (docs/performance.md).
 
     Random draws depend on seed, epoch and sample index alone when training runs by epochs
@@ -79,17 +79,17 @@ class DINOMultiCrop(BaseTransform):
         num_local (int): Number of local crops.
         ratio (tuple): Range of the aspect ratio of all crops.
         flip_prob (float): Probability of mirroring.
-        jitter_prob (float): Probability of colour jitter.
+        jitter_prob (float): Probability of color jitter.
         brightness, contrast, saturation, hue (float): Strengths of the jitter, as in
             ``torchvision.transforms.ColorJitter``.
-        gray_prob (float): Probability of grey levels.
+        gray_prob (float): Probability of gray levels.
         blur_prob (tuple): Probability of blur for first global, second global, local crops.
         blur_radius (tuple): Range of its radius in pixels, drawn anew for each crop.
-        solarize_prob (tuple): Probability of solarisation, in the same order.
+        solarize_prob (tuple): Probability of solarization, in the same order.
         solarize_threshold (int): Values from here up are inverted.
         interpolation (str): Of the resize.
         backend (str): ``'pillow'`` performs the published operations. ``'opencv'`` does so faster.
-            ``'device'`` crops and resizes here and leaves flip, colours and blur to the data
+            ``'device'`` crops and resizes here and leaves flip, colors and blur to the data
             preprocessor, on the training device. ``'decode'`` leaves it the resize too. ``'auto'``
             is ``'device'`` where there is an accelerator, else ``'opencv'``.
         canvas (int): For ``'decode'``, edge in pixels of the square that an image is handed over
@@ -211,7 +211,7 @@ class DINOMultiCrop(BaseTransform):
                 inputs=canvas,
                 boxes=torch.from_numpy(boxes * np.float32([vertical, horizontal] * 2)),
                 sizes=torch.tensor([crop.size for crop in crops]),
-                photometric=batched.encode(crops, threshold, self.max_blur),
+                photometric=encode(crops, threshold, self.max_blur),
             )
         resized = [opencv.resized_crop(image, crop, mode.value) for crop in crops]
         if self.backend == 'opencv':
@@ -219,5 +219,5 @@ class DINOMultiCrop(BaseTransform):
             return dict(inputs=[opencv.photometric(*pair, threshold) for pair in pairs])
         return dict(
             inputs=[crop.contiguous() for crop in resized],
-            photometric=batched.encode(crops, threshold, self.max_blur),
+            photometric=encode(crops, threshold, self.max_blur),
         )

@@ -7,8 +7,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from dino_mm.registry import HOOKS
-
-from .utils import unwrap
+from dino_mm.utils.wrappers import unwrap
 
 
 @HOOKS.register_module()
@@ -16,7 +15,7 @@ class CompileHook(Hook):
     """Compiles each transformer block, the heads and the loss, in place and for fixed shapes.
 
     Small graphs compile once for all blocks, and nothing of the Runner is inside; ``compile=True``
-    of MMEngine would take in backward pass and optimiser. Names of weights stay. The first
+    of MMEngine would take in backward pass and optimizer. Names of weights stay. The first
     iteration takes seconds to minutes longer, which the log tells.
 
     Args:

@@ -4,10 +4,11 @@ import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from dino_mm.engine.schedulers import cosine_schedule
 from dino_mm.registry import HOOKS
+from dino_mm.utils.schedules import cosine_schedule
+from dino_mm.utils.wrappers import unwrap
 
-from .utils import optimizer_step, unwrap
+from .utils import optimizer_step
 
 
 def round_at_random(x: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def round_at_random(x: Tensor) -> Tensor:
 def ema_update_(teacher: list[Tensor], student: list[Tensor], momentum: float) -> None:
     r"""In place and fused: :math:`t \leftarrow m\,t + (1 - m)\,s`.
 
-    Steps are mostly smaller than what separates neighbouring bfloat16 numbers: such teachers are
+    Steps are mostly smaller than what separates neighboring bfloat16 numbers: such teachers are
     rounded at random, so that they follow on average.
 
     Example:
@@ -40,9 +41,9 @@ def ema_update_(teacher: list[Tensor], student: list[Tensor], momentum: float) -
 
 @HOOKS.register_module()
 class EMAHook(Hook):
-    """Moves the teacher after every optimiser step (paper section 3.1).
+    """Moves the teacher after every optimizer step (paper section 3.1).
 
-    The momentum rises by half a cosine over all optimiser steps; accumulated iterations count as
+    The momentum rises by half a cosine over all optimizer steps; accumulated iterations count as
     one. Parameters only: buffers such as batch-norm statistics are the teacher's own, as in the
     reference.
 

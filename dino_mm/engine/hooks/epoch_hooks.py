@@ -4,8 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from dino_mm.registry import HOOKS
-
-from .utils import unwrap
+from dino_mm.utils.wrappers import unwrap
 
 
 @HOOKS.register_module()
@@ -37,7 +36,7 @@ class SetEpochHook(Hook):
 class FreezeLastLayerHook(Hook):
     """Leaves the prototypes untouched during the first epochs.
 
-    Their gradients are removed right before the optimiser steps, so that it skips them entirely:
+    Their gradients are removed right before the optimizer steps, so that it skips them entirely:
     no weight decay, no moment (``cancel_gradients_last_layer`` of the reference).
 
     Args:

@@ -3,8 +3,9 @@
 from mmengine.hooks import Hook
 
 from dino_mm.registry import HOOKS
+from dino_mm.utils.wrappers import unwrap
 
-from .utils import is_logged, unwrap
+from .utils import is_logged
 
 
 @HOOKS.register_module()
@@ -12,7 +13,7 @@ class MonitorHook(Hook):
     """Watches for collapse and non-finite values wherever the logger writes, and at the end.
 
     Args:
-        max_skipped (int): Optimiser steps in a row, skipped for want of finite gradients, that end
+        max_skipped (int): Optimizer steps in a row, skipped for want of finite gradients, that end
             the run. At its end one does, unless float16 is about to find its loss scale.
         margin (float): Relative distance of the teacher's entropy to its limits (0 and ln K)
             below which outputs count as collapsed.
@@ -66,12 +67,12 @@ class MonitorHook(Hook):
         )
         if self.lost >= limit:
             raise FloatingPointError(
-                f'{self.culprit} was not finite, and no optimiser step was made in '
+                f'{self.culprit} was not finite, and no optimizer step was made in '
                 f'{done - self.last_good} iterations: {mend}'
             )
         if skipped:
             runner.logger.warning(
-                f'skipped {skipped} optimiser steps, lately because {culprit} was not finite; '
+                f'skipped {skipped} optimizer steps, lately because {culprit} was not finite; '
                 f'if this goes on, {mend}'
             )
 

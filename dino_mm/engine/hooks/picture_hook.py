@@ -10,7 +10,6 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from dino_mm.registry import HOOKS
-from dino_mm.visualization import draw_detections, draw_segmentation
 
 
 def _picture(path: str) -> np.ndarray:
@@ -95,6 +94,8 @@ class SegmentationPictureHook(PictureHook):
         return labels[0].cpu().numpy()
 
     def draw(self, path: str, samples: Sequence[tuple], meta: dict[str, Any]) -> None:
+        from dino_mm.visualization import draw_segmentation
+
         draw_segmentation(path, samples, meta['classes'], meta['palette'])
 
 
@@ -131,4 +132,6 @@ class DetectionPictureHook(PictureHook):
         return list(zip(boxes, instances.labels.tolist(), scores, masks, strict=True))
 
     def draw(self, path: str, samples: Sequence[tuple], meta: dict[str, Any]) -> None:
+        from dino_mm.visualization import draw_detections
+
         draw_detections(path, samples, meta['classes'])

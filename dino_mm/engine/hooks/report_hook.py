@@ -9,8 +9,9 @@ from mmengine.hooks import Hook
 
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
+from dino_mm.utils.wrappers import unwrap
 
-from .utils import is_logged, unwrap
+from .utils import is_logged
 
 
 def format_report(baselines: dict[str, float], history: list[tuple[int, float]]) -> str:
@@ -106,7 +107,7 @@ class ReportHook(Hook):
 
     @master_only
     def after_train(self, runner) -> None:
-        from dino_mm.apis.export import export_backbone
+        from dino_mm.checkpoint.export import export_backbone
         from dino_mm.visualization import draw_curves
 
         model = unwrap(runner.model)

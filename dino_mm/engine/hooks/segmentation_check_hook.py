@@ -8,8 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from dino_mm.registry import HOOKS
-
-from .utils import unwrap
+from dino_mm.utils.wrappers import unwrap
 
 
 def heads_of(model: nn.Module) -> dict[str, nn.Module]:

@@ -3,8 +3,7 @@
 from mmengine.hooks import Hook
 
 from dino_mm.registry import HOOKS
-
-from .utils import unwrap
+from dino_mm.utils.wrappers import unwrap
 
 
 @HOOKS.register_module()

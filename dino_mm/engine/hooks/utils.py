@@ -3,18 +3,11 @@
 import math
 
 from mmengine.hooks import LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def optimizer_step(runner: Runner, done: int) -> tuple[int, int]:
-    """Index of the optimiser step that iteration ``done`` belongs to, and their total number.
+    """Index of the optimizer step that iteration ``done`` belongs to, and their total number.
 
     With gradient accumulation several iterations share one step.
     """

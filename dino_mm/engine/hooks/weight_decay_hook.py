@@ -2,20 +2,20 @@
 
 from mmengine.hooks import Hook
 
-from dino_mm.engine.schedulers import cosine_schedule
 from dino_mm.registry import HOOKS
+from dino_mm.utils.schedules import cosine_schedule
 
 from .utils import optimizer_step
 
 
 @HOOKS.register_module()
 class WeightDecayHook(Hook):
-    """Cosine schedule of the regularised parameter group only.
+    """Cosine schedule of the regularized parameter group only.
 
-    MMEngine's ``CosineAnnealingParamScheduler`` would lift the unregularised group as well.
+    MMEngine's ``CosineAnnealingParamScheduler`` would lift the unregularized group as well.
 
     Args:
-        start (float): Weight decay of the first optimiser step.
+        start (float): Weight decay of the first optimizer step.
         end (float): Weight decay approached at the end.
         group (str): ``name`` of the parameter group.
     """

@@ -1,5 +1,5 @@
 from .autocast import AutocastOptimWrapper
-from .constructor import DINOOptimWrapperConstructor, regularised_names
+from .constructor import DINOOptimWrapperConstructor, regularized_names
 from .lars import LARS
 from .layer_decay import LayerDecayOptimWrapperConstructor, layer_rates
 from .optim_wrapper import DINOOptimWrapper, clip_each_grad_
@@ -12,5 +12,5 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'clip_each_grad_',
     'layer_rates',
-    'regularised_names',
+    'regularized_names',
 ]

@@ -7,7 +7,7 @@ from torch import nn
 from dino_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 
-def regularised_names(model: nn.Module) -> tuple[list[str], list[str]]:
+def regularized_names(model: nn.Module) -> tuple[list[str], list[str]]:
     """Names of trainable parameters with and without weight decay.
 
     Biases and 1-D tensors go without; class token and position embedding are 3-D and decay
@@ -22,7 +22,7 @@ def regularised_names(model: nn.Module) -> tuple[list[str], list[str]]:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class DINOOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Builds the optimiser with a regularised and an unregularised parameter group.
+    """Builds the optimizer with a regularized and an unregularized parameter group.
 
     The groups carry ``name='decay'`` and ``name='no_decay'``, by which
     :class:`dino_mm.engine.hooks.WeightDecayHook` finds the first. The learning rate is multiplied
@@ -38,7 +38,7 @@ class DINOOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         optimizer_cfg = dict(self.optimizer_cfg)
         optimizer_cfg['lr'] = optimizer_cfg['lr'] * wrapper_cfg.get('accumulative_counts', 1)
         params = dict(model.named_parameters())
-        decay, no_decay = regularised_names(model)
+        decay, no_decay = regularized_names(model)
         groups = [
             dict(params=[params[n] for n in decay], names=decay, name='decay'),
             dict(

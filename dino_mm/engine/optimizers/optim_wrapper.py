@@ -1,4 +1,4 @@
-"""Optimiser step of DINO: autocast, per-parameter clipping, skipping of non-finite gradients."""
+"""Optimizer step of DINO: autocast, per-parameter clipping, skipping of non-finite gradients."""
 
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -9,12 +9,11 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from dino_mm.registry import OPTIM_WRAPPERS
-
-from .precision import best_amp_dtype
+from dino_mm.utils.precision import best_amp_dtype
 
 
 def clip_each_grad_(norms: Tensor, grads: list[Tensor], max_norm: float) -> None:
-    r"""Clips each gradient to L2 norm ``max_norm`` on its own, without a host synchronisation.
+    r"""Clips each gradient to L2 norm ``max_norm`` on its own, without a host synchronization.
 
     .. math:: g_i \leftarrow g_i \min(1, max\_norm / (\|g_i\| + 10^{-6}))
 
@@ -31,10 +30,10 @@ def clip_each_grad_(norms: Tensor, grads: list[Tensor], max_norm: float) -> None
 
 @OPTIM_WRAPPERS.register_module()
 class DINOOptimWrapper(OptimWrapper):
-    """Optimiser wrapper with mixed precision on any device.
+    """Optimizer wrapper with mixed precision on any device.
 
     A step whose gradients are not all finite is skipped and counted; :meth:`pop_skipped` tells how
-    many were and names the first such value. With a fused optimiser all of this happens on the
+    many were and names the first such value. With a fused optimizer all of this happens on the
     device, so that the host never waits for it.
 
     Args:
@@ -85,7 +84,7 @@ class DINOOptimWrapper(OptimWrapper):
         self._count_skipped(finite, params, norms)
         if self.max_norm:
             clip_each_grad_(torch.stack(norms), grads, self.max_norm)
-        # Fused optimisers read this flag on the device, and leave weights and moments as they are.
+        # Fused optimizers read this flag on the device, and leave weights and moments as they are.
         fused = all(group.get('fused') for group in self.optimizer.param_groups)
         if fused:
             self.optimizer.grad_scale, self.optimizer.found_inf = None, (~finite).float()

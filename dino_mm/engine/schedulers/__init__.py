@@ -1,4 +1,3 @@
-from .functional import cosine_schedule, linear_warmup
 from .warmup_cosine_lr import WarmupCosineLR
 
-__all__ = ['WarmupCosineLR', 'cosine_schedule', 'linear_warmup']
+__all__ = ['WarmupCosineLR']

@@ -5,19 +5,18 @@ import math
 from mmengine.optim import _ParamScheduler
 
 from dino_mm.registry import PARAM_SCHEDULERS
-
-from .functional import cosine_schedule
+from dino_mm.utils.schedules import cosine_schedule
 
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(_ParamScheduler):
-    """Linear warm-up and cosine in one closed form, a function of the optimiser step.
+    """Linear warm-up and cosine in one closed form, a function of the optimizer step.
 
     MMEngine's ``LinearLR`` and ``CosineAnnealingLR`` chained agree with it, but never leave a
     warm-up of one iteration, and advance within a step where gradients are accumulated.
 
     Args:
-        optimizer (OptimWrapper): Optimiser or wrapper.
+        optimizer (OptimWrapper): Optimizer or wrapper.
         warmup (int): Iterations of warm-up; epochs with ``convert_to_iter_based=True``.
         eta_min (float): Learning rate approached at the end.
         end (int): Iterations in all; the Runner fills in the length of training.

@@ -9,12 +9,7 @@ from .copy_detection import (
 from .davis_jf import boundary_accuracy, object_scores, region_similarity, sequence_statistics
 from .knn import knn_accuracy
 from .label_propagation import labels_to_mask, propagate_labels
-from .linear_probe import (
-    balanced_subset,
-    fit_linear_heads,
-    held_out_part,
-    linear_accuracy,
-)
+from .linear_probe import fit_linear_heads, linear_accuracy
 from .retrieval import (
     average_precision,
     multi_scale_descriptor,
@@ -25,14 +20,12 @@ from .retrieval import (
 __all__ = [
     'attention_mask',
     'average_precision',
-    'balanced_subset',
     'boundary_accuracy',
     'copy_descriptor',
     'copy_detection_aps',
     'fit_linear_heads',
     'gem_pool',
     'head_jaccards',
-    'held_out_part',
     'knn_accuracy',
     'labels_to_mask',
     'learn_whitening',

@@ -10,7 +10,7 @@ from .retrieval import average_precision
 
 
 def gem_pool(tokens: Tensor, power: float = 4.0, floor: float = 1e-6) -> Tensor:
-    r"""Generalised mean :math:`(\frac{1}{N} \sum_i \max(x_i, \epsilon)^p)^{1/p}` over tokens.
+    r"""Generalized mean :math:`(\frac{1}{N} \sum_i \max(x_i, \epsilon)^p)^{1/p}` over tokens.
 
     Args:
         tokens (Tensor): (B, N, C).
@@ -27,7 +27,7 @@ def copy_descriptor(tokens: Tensor, num_patches: int, power: float = 4.0) -> Ten
     """Class token beside the GeM-pooled patch tokens (paper section 4.2.1).
 
     Args:
-        tokens (Tensor): (B, 1 + N, C) of the last layer, normalised; register tokens may stand
+        tokens (Tensor): (B, 1 + N, C) of the last layer, normalized; register tokens may stand
             between.
         num_patches (int): N, the last tokens.
         power (float): Exponent of the pooling.
@@ -46,7 +46,7 @@ def learn_whitening(
     r"""Whitening :math:`x \mapsto \Lambda^{-p} V^\top (x - \mu)` from the spectrum of features.
 
     :math:`V \Lambda V^\top` is :math:`\frac{1}{N} \sum_i x_i x_i^\top`, which the reference does
-    not centre although it subtracts the mean when it applies the map. Eigenvalues are kept above
+    not center although it subtracts the mean when it applies the map. Eigenvalues are kept above
     ``floor`` times the largest.
 
     Args:
@@ -81,7 +81,7 @@ def copy_detection_aps(
     Args:
         similarities (Tensor): (queries, database).
         positives (Sequence[Sequence[int]]): Database indices per query, at least one each.
-        depth (int): How many neighbours are looked at; fewer where the database is smaller.
+        depth (int): How many neighbors are looked at; fewer where the database is smaller.
 
     Source: ``eval_copy_detection.CopydaysDataset.eval_result`` of the reference.
     """

@@ -1,4 +1,4 @@
-"""Weighted nearest-neighbour classification."""
+"""Weighted nearest-neighbor classification."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 
-def merge_neighbours(
+def merge_neighbors(
     similarities: Sequence[Tensor], classes: Sequence[Tensor], k: int
 ) -> tuple[Tensor, Tensor]:
     """The k most similar of several searches: lists of (M, k_i) to (M, k), in falling order."""
@@ -19,16 +19,16 @@ def merge_neighbours(
     return similarity, merged.gather(1, index)
 
 
-def nearest_neighbours(
+def nearest_neighbors(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, k: int, chunk_size: int = 16384
 ) -> tuple[Tensor, Tensor]:
     """Cosine similarities and classes of the k most similar bank features.
 
     Args:
-        bank (Tensor): (N, D) features, on any device; normalised here.
+        bank (Tensor): (N, D) features, on any device; normalized here.
         bank_labels (Tensor): (N,) classes.
-        queries (Tensor): (M, D) normalised features; where they lie is where it is computed.
-        k (int): Number of neighbours, clipped to N.
+        queries (Tensor): (M, D) normalized features; where they lie is where it is computed.
+        k (int): Number of neighbors, clipped to N.
         chunk_size (int): Bank features at a time, bounds memory at ``M * chunk_size``.
 
     Returns:
@@ -40,7 +40,7 @@ def nearest_neighbours(
         part = F.normalize(bank[start : start + chunk_size].to(queries), dim=1)
         labels = bank_labels[start : start + chunk_size].to(queries.device)
         similarity, index = (queries @ part.T).topk(min(k, len(part)), dim=1)
-        best, classes = merge_neighbours([best, similarity], [classes, labels[index]], k)
+        best, classes = merge_neighbors([best, similarity], [classes, labels[index]], k)
     return best, classes
 
 
@@ -52,22 +52,22 @@ def count_hits(
     temperature: float,
     num_classes: int,
 ) -> dict[str, int]:
-    r"""How many queries the weighted vote of their k nearest neighbours gets right.
+    r"""How many queries the weighted vote of their k nearest neighbors gets right.
 
-    Neighbour i with cosine similarity :math:`s_i` votes with weight :math:`\exp(s_i / \tau)`.
+    Neighbor i with cosine similarity :math:`s_i` votes with weight :math:`\exp(s_i / \tau)`.
 
     Args:
         similarity (Tensor): (M, K) similarities in falling order.
-        classes (Tensor): (M, K) classes of the neighbours.
+        classes (Tensor): (M, K) classes of the neighbors.
         labels (Tensor): (M,) classes of the queries.
-        ks (Sequence[int]): Numbers of neighbours that vote, clipped to K.
+        ks (Sequence[int]): Numbers of neighbors that vote, clipped to K.
         temperature (float): Temperature tau.
         num_classes (int): Number of classes.
 
     Returns:
         dict: ``k<k>_top1`` and ``k<k>_top5``.
     """
-    # Relative to the nearest neighbour: small temperatures would overflow.
+    # Relative to the nearest neighbor: small temperatures would overflow.
     weights = ((similarity - similarity[:, :1]) / temperature).exp()
     hits = {}
     for k in ks:
@@ -104,11 +104,11 @@ def knn_accuracy(
     nearest of all parts are merged. Every process gets the whole result.
 
     Args:
-        bank (Tensor): (N, D) features; normalised here.
+        bank (Tensor): (N, D) features; normalized here.
         bank_labels (Tensor): (N,) classes.
-        queries (Tensor): (M, D) features; normalised here.
+        queries (Tensor): (M, D) features; normalized here.
         query_labels (Tensor): (M,) classes.
-        ks (Sequence[int]): Numbers of neighbours, clipped to N; all from one search.
+        ks (Sequence[int]): Numbers of neighbors, clipped to N; all from one search.
         temperature (float): Temperature of the vote.
         chunk_size (int): Queries of each process at a time.
         device (torch.device, optional): Where to compute; by default where the bank lies.
@@ -143,9 +143,9 @@ def knn_accuracy(
             for own in (queries, query_labels)
         )
         chunk = F.normalize(chunk.float(), dim=1)
-        found = nearest_neighbours(bank, bank_labels, chunk, max(ks))
+        found = nearest_neighbors(bank, bank_labels, chunk, max(ks))
         similarity, classes = zip(*gather(tuple(part.cpu() for part in found)), strict=True)
-        similarity, classes = merge_neighbours(similarity, classes, max(ks))
+        similarity, classes = merge_neighbors(similarity, classes, max(ks))
         counts = count_hits(
             similarity.to(device), classes.to(device), labels, ks, temperature, num_classes
         )

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _neighbours(index: Tensor, width: int, cells: int, radius: int) -> Tensor:
+def _neighbors(index: Tensor, width: int, cells: int, radius: int) -> Tensor:
     """Which cells lie within a square around some of them: (n,) -> (n, N) bool."""
     every = torch.arange(cells, device=index.device)
     rows = (index[:, None] // width - every // width).abs()
@@ -18,7 +18,7 @@ def propagate_labels(
     target: Tensor,
     context: Tensor,
     context_labels: Tensor,
-    neighbourhood: int = 12,
+    neighborhood: int = 12,
     topk: int = 5,
     temperature: float = 0.1,
     chunk_size: int = 256,
@@ -26,14 +26,14 @@ def propagate_labels(
     r"""Labels of a frame as weighted means of the labels of similar cells in other frames.
 
     Cell j of the context has the affinity :math:`\exp(\cos(t_i, c_j) / \tau)` to target cell i if
-    it lies in i's neighbourhood, else zero. The largest k over all context frames together, scaled
+    it lies in i's neighborhood, else zero. The largest k over all context frames together, scaled
     to sum one, weigh the labels; cells that tie with the k-th also count.
 
     Args:
         target (Tensor): (N, D) features of the frame's N = h * w cells, row by row.
         context (Tensor): (F, N, D) features of frames with labels.
         context_labels (Tensor): (F, C, h, w).
-        neighbourhood (int): Cells of the square to each side; 0 for no limit.
+        neighborhood (int): Cells of the square to each side; 0 for no limit.
         topk (int): k.
         temperature (float): Tau.
         chunk_size (int): Target cells at a time: bounds memory at ``chunk_size * F * N`` floats.
@@ -48,7 +48,7 @@ def propagate_labels(
     cells = height * width
     if frames == 0 or context.shape[:2] != (frames, cells) or len(target) != cells:
         raise ValueError(
-            f'{cells} cells of {frames} labelled frames, but context features '
+            f'{cells} cells of {frames} labeled frames, but context features '
             f'{tuple(context.shape)} and target features {tuple(target.shape)}: frames of one '
             'sequence must have one size'
         )
@@ -58,8 +58,8 @@ def propagate_labels(
     propagated = []
     for index in torch.arange(cells, device=target.device).split(chunk_size):
         affinity = (target[index] @ sources.T / temperature).exp()  # (n, F * N)
-        if neighbourhood > 0:
-            affinity *= _neighbours(index, width, cells, neighbourhood).repeat(1, frames)
+        if neighborhood > 0:
+            affinity *= _neighbors(index, width, cells, neighborhood).repeat(1, frames)
         least = affinity.topk(min(topk, affinity.shape[1]), dim=1).values[:, -1:]
         affinity[affinity < least] = 0
         propagated.append((affinity / affinity.sum(dim=1, keepdim=True)) @ labels)

@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features: many at once, and class-balanced subsets."""
+"""Linear classifiers on frozen features, many at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,44 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-
-
-def class_order(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Place (N,) of each sample in a random order of its class, and the size (N,) of that class."""
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(labels), generator=generator)
-    order = shuffled[labels[shuffled].argsort(stable=True)]  # class by class
-    _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-    starts = counts.cumsum(0) - counts
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order)) - starts[inverse[order]]
-    return place, counts[inverse]
-
-
-def balanced_subset(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Mask (N,) of the given fraction of each class, at least one sample.
-
-    Smaller fractions of a seed are parts of larger ones.
-
-    Args:
-        labels (Tensor): (N,) classes.
-        fraction (float): Above 0, up to 1.
-        seed (int): Of the choice.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f'a fraction of labelled images is above 0 and up to 1, not {fraction}')
-    place, count = class_order(labels, seed)
-    return place < (fraction * count).round().clamp(min=1)
-
-
-def held_out_part(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Mask (N,) of the given share of each class, at least one sample where it has two.
-
-    Taken from the other end of the order that :func:`balanced_subset` begins with.
-    """
-    place, count = class_order(labels, seed)
-    held = (share * count).round().clamp(min=1) * (count > 1)
-    return place >= count - held
 
 
 @dataclass
@@ -94,7 +56,7 @@ def fit_linear_heads(
     falls to 0 by a cosine of the epoch, as ``eval_linear.py`` of the reference, but on features
     that are computed once and so without augmentation. The heads share no weights, so the
     gradient of :math:`\sum_l \eta_l L_l` is each head's own, scaled by its learning rate:
-    one optimiser with rate 1 trains each head as an optimiser of its own with rate
+    one optimizer with rate 1 trains each head as an optimizer of its own with rate
     :math:`\eta_l` would.
 
     Args:

@@ -97,10 +97,10 @@ def retrieval_scores(
 def multi_scale_descriptor(
     images: Tensor, embed: Callable[[Tensor], Tensor], scales: Sequence[float] = (1.0,)
 ) -> Tensor:
-    """Mean descriptor over scaled copies of the images, then L2-normalised.
+    """Mean descriptor over scaled copies of the images, then L2-normalized.
 
     Args:
-        images (Tensor): (B, C, H, W), normalised.
+        images (Tensor): (B, C, H, W), normalized.
         embed (Callable): Images to descriptors (B, D).
         scales (Sequence[float]): Factors of H and W; the published ones are 1, 1/sqrt(2), 1/2.
 

@@ -38,7 +38,7 @@ class KNNMetric(BaseMetric):
     bank of ViT-S takes 2 GB, divided by the number of processes, and as much again to join.
 
     Args:
-        ks (Sequence[int]): Numbers of neighbours; of a smaller bank all vote.
+        ks (Sequence[int]): Numbers of neighbors; of a smaller bank all vote.
         temperature (float): Temperature of the vote.
     """
 

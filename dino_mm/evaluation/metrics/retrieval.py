@@ -8,13 +8,13 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from dino_mm.evaluation.copy_detection.copydays import BLOCKS, ORIGINAL, positives_by_name
 from dino_mm.evaluation.functional import (
     copy_detection_aps,
     rank_similarities,
     retrieval_scores,
 )
-from dino_mm.evaluation.protocols.copydays import BLOCKS, ORIGINAL, positives_by_name
-from dino_mm.evaluation.protocols.revisited import read_ground_truth
+from dino_mm.evaluation.retrieval.revisited import read_ground_truth
 from dino_mm.registry import METRICS
 
 

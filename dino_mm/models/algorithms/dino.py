@@ -30,7 +30,7 @@ def without_stochastic_depth(backbone: dict) -> dict:
 
 
 def join_equal_sizes(crops: list[Tensor]) -> list[Tensor]:
-    """Neighbouring crops of one size as one batch; what stands alone is not copied."""
+    """Neighboring crops of one size as one batch; what stands alone is not copied."""
     groups = [list(same) for _, same in groupby(crops, key=lambda crop: crop.shape[-2:])]
     return [same[0] if len(same) == 1 else torch.cat(same) for same in groups]
 
@@ -86,7 +86,7 @@ class DINO(BaseModel):
 
     Student and teacher are separate copies of one network, equal at the start. The student
     learns by gradient; :class:`dino_mm.engine.hooks.EMAHook` moves the teacher after each
-    optimiser step. As in the reference the teacher stays in training mode (its batch norms use
+    optimizer step. As in the reference the teacher stays in training mode (its batch norms use
     batch statistics) and has no stochastic depth.
 
     Args:
@@ -129,7 +129,7 @@ class DINO(BaseModel):
         self.copy_student_to_teacher()
 
     def init_weights(self) -> None:
-        """Initialises the student (``init_cfg`` of its parts) and copies it to the teacher."""
+        """Initializes the student (``init_cfg`` of its parts) and copies it to the teacher."""
         self.student.init_weights()
         self.copy_student_to_teacher()
 
@@ -146,7 +146,7 @@ class DINO(BaseModel):
         """Dispatches like every MMEngine model.
 
         Args:
-            inputs (list[Tensor] | Tensor): Normalised crops, each (B, C, h, w), the global ones
+            inputs (list[Tensor] | Tensor): Normalized crops, each (B, C, h, w), the global ones
                 first; for ``'tensor'`` and ``'predict'`` a single batch (B, C, H, W).
             data_samples (list, optional): Labels, for ``'predict'``.
             mode (str): ``'loss'`` returns the losses, ``'tensor'`` the teacher's features (B, C),

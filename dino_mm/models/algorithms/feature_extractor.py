@@ -1,7 +1,5 @@
 """A frozen backbone as a model that the Runner can test."""
 
-import os
-
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -31,15 +29,8 @@ class FeatureExtractor(BaseModel):
         preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
         super().__init__(MODELS.build(preprocessor), init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
-        #: What was loaded, for reports.
+        #: What was loaded, for reports; set by who loads it.
         self.source: str | None = None
-
-    def load(self, checkpoint: str | os.PathLike, network: str = 'teacher') -> None:
-        """Takes the backbone of a checkpoint; see :func:`dino_mm.checkpoint.load_into`."""
-        # the loader itself builds models
-        from dino_mm.checkpoint import load_into
-
-        self.source = load_into(self.backbone, checkpoint, network).source
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
@@ -47,7 +38,7 @@ class FeatureExtractor(BaseModel):
         """Features (B, C) for ``'tensor'``, data samples with ``features`` (C,) for ``'predict'``.
 
         Args:
-            inputs (Tensor): Normalised images (B, C, H, W).
+            inputs (Tensor): Normalized images (B, C, H, W).
             data_samples (list, optional): Labels, for ``'predict'``.
             mode (str): One of the two.
         """

@@ -70,7 +70,7 @@ class VisionTransformer(BaseModule):
             ``'featmap'`` (B, C, h, w), or ``'raw'`` (B, 1 + R + N, C), R registers after the class
             token.
         out_indices (Sequence[int]): Layers to return; negative ones count from the end. Each is
-            normalised by the final norm, as the reference does.
+            normalized by the final norm, as the reference does.
         interpolate_mode (str): See :func:`interpolate_pos_embed`.
         with_cp (bool | int | str): What to recompute in the backward pass to save memory: all
             blocks (``True``), the first so many, or ``'attn'``: attention alone, where it is
@@ -176,7 +176,7 @@ class VisionTransformer(BaseModule):
         if isinstance(with_cp, int) and not isinstance(with_cp, bool):
             self.recomputed = with_cp
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
-        self._initialise(weight_init, pos_embed_std)
+        self._initialize(weight_init, pos_embed_std)
 
     def _resolve_arch(self, arch: str | dict) -> dict:
         if isinstance(arch, dict):
@@ -199,7 +199,7 @@ class VisionTransformer(BaseModule):
         grid = ((window, window) if window else self.grid) if rel_pos else None
         return GridAttention(self.embed_dims, heads, qkv_bias, window, grid)
 
-    def _initialise(self, weight_init: str, pos_embed_std: float) -> None:
+    def _initialize(self, weight_init: str, pos_embed_std: float) -> None:
         # At construction rather than in init_weights(), which the Runner calls late and which
         # would overwrite weights loaded before it. The patch projection keeps PyTorch's default.
         nn.init.trunc_normal_(self.pos_embed, std=pos_embed_std)
@@ -295,7 +295,7 @@ class VisionTransformer(BaseModule):
         return patches.transpose(1, 2).reshape(tokens.shape[0], -1, *grid).contiguous()
 
     def get_intermediate_layers(self, x: Tensor, n: int = 1) -> list[Tensor]:
-        """Tokens of the last ``n`` layers, each normalised: a list of (B, 1 + R + N, C)."""
+        """Tokens of the last ``n`` layers, each normalized: a list of (B, 1 + R + N, C)."""
         wanted = range(self.num_layers - n, self.num_layers)
         layers, [(batch, tokens)] = self._run_blocks([x], wanted)
         return [layer.view(batch, tokens, -1) for layer in layers]

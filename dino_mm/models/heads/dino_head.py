@@ -36,14 +36,14 @@ class WeightNormLinear(nn.Module):
 
 @MODELS.register_module()
 class DINOHead(BaseModule):
-    """MLP, L2 normalisation and weight-normalised prototypes (paper section 3.1, appendix C).
+    """MLP, L2 normalization and weight-normalized prototypes (paper section 3.1, appendix C).
 
     Args:
         in_dim (int): Width of the backbone's features.
         out_dim (int): Number of prototypes K.
         num_layers (int): Linear layers of the MLP, at least 1.
         hidden_dim (int): Width between them.
-        bottleneck_dim (int): Width of the normalised embedding.
+        bottleneck_dim (int): Width of the normalized embedding.
         norm (str | None): ``None``, ``'bn'`` or ``'ln'`` after each hidden linear layer.
         norm_last_layer (bool): Keep the prototypes' scale fixed at 1 (steadier training).
 

@@ -1,6 +1,6 @@
 r"""Loss of DINO and its gradient worked out together, a few images at a time.
 
-With q the centred teacher probabilities, :math:`Q_v = \sum_{t \ne v} q_t` the targets of view v,
+With q the centered teacher probabilities, :math:`Q_v = \sum_{t \ne v} q_t` the targets of view v,
 :math:`n_v` their number, :math:`x_v = s_v / \tau` and :math:`p_v = softmax(x_v)`, one image adds
 
 .. math::
@@ -25,7 +25,7 @@ def widen(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def log_normaliser(scores: Tensor, probabilities: Tensor) -> Tensor:
+def log_normalizer(scores: Tensor, probabilities: Tensor) -> Tensor:
     """Log-sum-exp of scores (..., K), from their softmax: (...). No exponential is taken twice."""
     return scores.amax(dim=-1) - probabilities.amax(dim=-1).log()
 
@@ -43,7 +43,7 @@ def sharpen(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor,
     """
     scores = (widen(logits) - center).div_(temperature)
     q = scores.softmax(dim=-1)
-    return q, (log_normaliser(scores, q) - scores.mul_(q).sum(dim=-1)).sum()
+    return q, (log_normalizer(scores, q) - scores.mul_(q).sum(dim=-1)).sum()
 
 
 def cross_entropy_and_gradient(
@@ -71,7 +71,7 @@ def cross_entropy_and_gradient(
         count = num_global - 1 if view < num_global else num_global
         torch.div(widen(logits), temperature, out=scores)  # (b, K)
         torch.softmax(scores, -1, out=p)
-        loss = loss + (scale * count) * log_normaliser(scores, p).sum()
+        loss = loss + (scale * count) * log_normalizer(scores, p).sum()
         if gradient is not None:
             torch.add(wanted, p, alpha=count * factor, out=gradient[view])
         loss = loss + temperature * scores.mul_(wanted).sum()
@@ -128,7 +128,7 @@ def _taken(ctx) -> tuple[Tensor, ...]:
 class LogitsLoss(torch.autograd.Function):
     """Loss and teacher entropy from all logits.
 
-    Arguments: student (V, B, K), teacher (G, B, K), centre (1, K), the temperatures of student and
+    Arguments: student (V, B, K), teacher (G, B, K), center (1, K), the temperatures of student and
     teacher, images at a time, and :func:`cross_entropy_and_gradient` or that compiled.
     """
 

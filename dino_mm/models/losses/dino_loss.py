@@ -1,4 +1,4 @@
-"""Loss of DINO: cross-entropy between centred teacher and student outputs."""
+"""Loss of DINO: cross-entropy between centered teacher and student outputs."""
 
 import math
 
@@ -7,14 +7,14 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from dino_mm.engine.schedulers import linear_warmup
 from dino_mm.registry import MODELS
+from dino_mm.utils.schedules import linear_warmup
 
 from .chunked import LogitsLoss, PrototypesLoss, cache_chunk, cross_entropy_and_gradient
 
 
 def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
-    r"""Centred and sharpened targets :math:`softmax((t - c) / \tau_t)` in float32: (N, K)."""
+    r"""Centered and sharpened targets :math:`softmax((t - c) / \tau_t)` in float32: (N, K)."""
     return torch.softmax((logits.float() - center) / temperature, dim=-1)
 
 
@@ -45,10 +45,10 @@ def dino_cross_entropy(student: Tensor, targets: Tensor, student_temp: float) ->
     pairs = num_global * (num_views - 1)
     counts = scores.new_full((num_views, 1), num_global)
     counts[:num_global] -= 1
-    normaliser = (counts * scores.logsumexp(dim=-1)).sum()
+    normalizer = (counts * scores.logsumexp(dim=-1)).sum()
     agreement = (targets.sum(0) * scores.sum(0)).sum()
     same_view = (targets * scores[:num_global]).sum()
-    return (normaliser - agreement + same_view) / (pairs * batch)
+    return (normalizer - agreement + same_view) / (pairs * batch)
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def entropy(probabilities: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class DINOLoss(BaseModule):
-    """Loss with momentum centring and a teacher temperature warm-up (paper section 3.1).
+    """Loss with momentum centering and a teacher temperature warm-up (paper section 3.1).
 
     Args:
         out_dim (int): Number of prototypes K.
@@ -66,7 +66,7 @@ class DINOLoss(BaseModule):
         teacher_temp (float): Teacher temperature after warm-up.
         warmup_teacher_temp (float): Teacher temperature of the first epoch.
         warmup_teacher_temp_epochs (int): Length of the linear warm-up in epochs.
-        center_momentum (float): Momentum of the centre, updated after each loss with the mean
+        center_momentum (float): Momentum of the center, updated after each loss with the mean
             teacher output over all ranks (one all-reduce).
         num_global (int): Global views, the ones the teacher sees.
         chunk_size (int, optional): Images whose loss and gradient are worked out at a time:
@@ -114,7 +114,7 @@ class DINOLoss(BaseModule):
         )
 
     def forward(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
-        """Loss and statistics; then moves the centre.
+        """Loss and statistics; then moves the center.
 
         Args:
             student (Tensor): (V * B, K) logits, view by view, the global views first.
@@ -199,7 +199,7 @@ class DINOLoss(BaseModule):
         all_reduce(mean)
         mean /= get_world_size()
         moved = self.center * self.center_momentum + mean * (1 - self.center_momentum)
-        # A centre with one NaN would poison every later step.
+        # A center with one NaN would poison every later step.
         self.center.copy_(torch.where(moved.isfinite().all(), moved, self.center))
 
     @property

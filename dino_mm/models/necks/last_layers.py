@@ -13,7 +13,7 @@ def last_layer_parts(layers: Sequence[Tensor], num_prefix_tokens: int = 1) -> Te
     """Class token of each layer and the mean patch token of the last one.
 
     Args:
-        layers (Sequence[Tensor]): n layers' normalised tokens (B, R + 1 + N, C).
+        layers (Sequence[Tensor]): n layers' normalized tokens (B, R + 1 + N, C).
         num_prefix_tokens (int): Class token and R registers.
 
     Returns:

@@ -18,7 +18,7 @@ class LinearHead(BaseDecodeHead):
 
     Args:
         in_channels (int | Sequence[int]): Channels of each chosen map.
-        norm_cfg (dict): Normalisation of the features.
+        norm_cfg (dict): Normalization of the features.
         kwargs: ``num_classes``, ``in_index``, ``input_transform`` and so on of mmseg's
             :class:`BaseDecodeHead`.
     """

@@ -16,7 +16,7 @@ class CropParams:
         flip (bool): Mirrored left to right.
         jitter (list): ``(adjustment, factor)`` in order of application, adjustments numbered
             brightness, contrast, saturation, hue; empty for none.
-        gray (bool): Turned to grey levels.
+        gray (bool): Turned to gray levels.
         blur (float): Radius of the Gaussian blur in pixels, 0 for none.
         solarize (bool): Values from the threshold up inverted.
     """

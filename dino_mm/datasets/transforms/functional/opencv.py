@@ -1,4 +1,4 @@
-"""A crop on uint8 arrays: PyTorch's antialiased resize and OpenCV's colours.
+"""A crop on uint8 arrays: PyTorch's antialiased resize and OpenCV's colors.
 
 Equal to Pillow's but for rounding. ``tests/test_datasets/test_backends.py`` holds the tolerances.
 """
@@ -41,7 +41,7 @@ def _blend(base: float, factor: float) -> np.ndarray:
 
 
 def adjust(pixels: np.ndarray, adjustment: int, factor: float) -> np.ndarray:
-    """One step of the colour jitter on (H, W, 3) RGB."""
+    """One step of the color jitter on (H, W, 3) RGB."""
     if adjustment == BRIGHTNESS:
         return cv2.LUT(pixels, _blend(0, factor))
     if adjustment == CONTRAST:
@@ -56,12 +56,12 @@ def adjust(pixels: np.ndarray, adjustment: int, factor: float) -> np.ndarray:
 
 
 def photometric(crop: Tensor, params: CropParams, threshold: int) -> Tensor:
-    """All that follows the resize: flip, colour jitter, grey levels, blur, solarisation.
+    """All that follows the resize: flip, color jitter, gray levels, blur, solarization.
 
     Args:
         crop (Tensor): (3, S, S) uint8.
         params (CropParams): What to do.
-        threshold (int): Of the solarisation.
+        threshold (int): Of the solarization.
 
     Returns:
         Tensor: (3, S, S) uint8, contiguous.

@@ -1,0 +1,76 @@
+"""What is compared on labeled images: a backbone, an untrained one, raw pixels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.models.necks.last_layers import last_layer_parts
+from dino_mm.utils.files import fingerprint
+
+RAW_PIXELS = 'raw-pixels'
+
+
+@dataclass
+class Subject:
+    """What is evaluated: anything that turns uint8 images (B, 3, H, W) into parts (B, P, C).
+
+    Attributes:
+        kind: Name in the table and of the cache.
+        embed: Makes parts of images.
+        choices: Names of what linear classifiers see, and the parts that this is.
+        knn_part: The part that k-NN looks at.
+        key: Digest of what the features depend on, apart from the images.
+        source: Where it came from, for the report.
+    """
+
+    kind: str
+    embed: Callable[[Tensor], Tensor]
+    choices: dict[str, list[int]]
+    knn_part: int
+    key: str
+    source: dict
+
+
+def backbone_subject(kind: str, backbone: FrozenBackbone, layers: Sequence[int]) -> Subject:
+    """Class tokens of the last layers and pooled patches; for other networks the pooled map.
+
+    Raises:
+        ValueError: The backbone has fewer layers.
+    """
+    key = fingerprint(backbone.fingerprint, max(layers))
+    if not hasattr(backbone.module, 'get_intermediate_layers'):
+
+        def pooled(images: Tensor) -> Tensor:
+            return backbone.descriptor(backbone.normalize(images))[:, None]
+
+        return Subject(kind, pooled, {'pooled': [0]}, 0, key, backbone.source)
+    most, depth = max(layers), getattr(backbone.module, 'num_layers', max(layers))
+    if min(layers) < 1 or most > depth:
+        raise ValueError(f'--layers {" ".join(map(str, layers))}: the backbone has {depth} layers')
+
+    def tokens(images: Tensor) -> Tensor:
+        x = backbone.last_layers(backbone.normalize(images), most)
+        return last_layer_parts(x, backbone.module.num_prefix_tokens)
+
+    choices = {}
+    for n in layers:
+        last = list(range(most - n, most))
+        choices[f'{n} layer{"s" * (n > 1)}'] = last
+        choices[f'{n} layer{"s" * (n > 1)} + patches'] = [*last, most]
+    return Subject(kind, tokens, choices, most - 1, key, backbone.source)
+
+
+def raw_pixels(size: int) -> Subject:
+    """Images shrunk to at most ``size`` pixels a side, as they are."""
+
+    def shrunk(images: Tensor) -> Tensor:
+        images = images.float() / 255
+        if max(images.shape[-2:]) > size:
+            images = F.interpolate(images, (size, size), mode='area')
+        return images.flatten(1)[:, None]
+
+    source = dict(checkpoint=RAW_PIXELS, size=size)
+    return Subject(RAW_PIXELS, shrunk, {'pixels': [0]}, 0, fingerprint(source), source)

@@ -1,0 +1,3 @@
+from .multi_crop import MultiCropDataPreprocessor
+
+__all__ = ['MultiCropDataPreprocessor']

@@ -1,0 +1,122 @@
+"""Moves uint8 crops to the device, finishes their augmentation there and normalizes them."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import Tensor
+
+from dino_mm.registry import MODELS
+
+from .photometric import ADJUST, crop_resize
+from .photometric import photometric as apply_photometric
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@MODELS.register_module()
+class MultiCropDataPreprocessor(BaseDataPreprocessor):
+    """Normalizes one batch or a list of crops of several sizes.
+
+    What ``DINOMultiCrop`` left undone (its ``backend``) is done here first, for all crops of one
+    size at once.
+
+    Args:
+        mean (Sequence[float] | None): Per channel, for images scaled to [0, 1]. ``None`` passes
+            already normalized float input through.
+        std (Sequence[float] | None): Per channel.
+        per_image (bool): Bring each crop to mean 0 and standard deviation 1 by itself instead,
+            so that its brightness and contrast tell nothing. For small sets where these would be
+            an easier answer than content.
+        non_blocking (bool): Overlap the copy with computation; needs pinned memory.
+        compile (bool): Fuse each color adjustment by ``torch.compile``: some seconds at the
+            start.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
+        per_image: bool = False,
+        non_blocking: bool = True,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if (mean is None) != (std is None):
+            raise ValueError('data_preprocessor: give both `mean` and `std`, or neither')
+        self.normalize, self.per_image = per_image or mean is not None, per_image
+        if mean is not None:
+            self.register_buffer('mean', 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
+            self.register_buffer('std', 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
+        # How many samples an adjustment meets differs from batch to batch.
+        self.adjust = tuple(
+            torch.compile(adjust, dynamic=True) if compile else adjust for adjust in ADJUST
+        )
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Device placement, rest of the augmentation, normalization.
+
+        Args:
+            data (dict): ``inputs``: a batch (B, C, H, W), or a list of crops of that shape, or a
+                list of equally sized images (C, H, W), which are stacked; uint8 or, without
+                ``mean``, float. ``photometric``, ``boxes`` and ``sizes`` as ``DINOMultiCrop`` made
+                them. ``data_samples`` are passed on.
+        """
+        host = {key: data[key] for key in ('photometric', 'sizes') if key in data}
+        data = self.cast_data({key: value for key, value in data.items() if key not in host})
+        inputs = data['inputs']
+        if host:
+            inputs = self._augment(inputs, boxes=data.get('boxes'), **host)
+        else:
+            if not isinstance(inputs, Tensor) and inputs[0].ndim == 3:
+                shapes = {tuple(image.shape) for image in inputs}
+                if len(shapes) > 1:
+                    raise ValueError(f'images of one batch differ in shape: {sorted(shapes)}')
+                inputs = torch.stack(list(inputs))
+            many = not isinstance(inputs, Tensor)
+            inputs = [self._normalize(x) for x in inputs] if many else self._normalize(inputs)
+        return dict(inputs=inputs, data_samples=data.get('data_samples'))
+
+    @torch.no_grad()
+    def _augment(
+        self,
+        inputs: list[Tensor] | Tensor,
+        photometric: dict[str, Tensor],
+        boxes: Tensor | None = None,
+        sizes: Tensor | None = None,
+    ) -> list[Tensor]:
+        """All crops, each float (B, 3, h, w)."""
+        edges = [crop.shape[-1] for crop in inputs] if sizes is None else sizes[0].tolist()
+        out, start = [], 0
+        # bfloat16 holds no more than the 8 bits the values have: no autocast here.
+        with torch.autocast(self.device.type, enabled=False):
+            for edge, same in groupby(edges):
+                views = slice(start, start + len(list(same)))
+                params = {
+                    key: value[:, views].transpose(0, 1).flatten(0, 1)  # (crops * B, ...)
+                    for key, value in photometric.items()
+                }
+                if boxes is None:
+                    crops = torch.cat(inputs[views])
+                else:
+                    crops = crop_resize(inputs, boxes[:, views], edge).round()
+                crops = self._normalize(apply_photometric(crops, params, self.adjust))
+                out += crops.chunk(views.stop - start)
+                start = views.stop
+        return out
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        if not self.normalize:
+            return x
+        if self.per_image:
+            x = x.float() / 255
+            std, mean = torch.std_mean(x, dim=(-3, -2, -1), keepdim=True)
+            return (x - mean) / (std + 0.05)  # the constant spares empty crops their noise
+        if x.shape[-3] != self.mean.shape[0]:
+            raise ValueError(
+                f'images have {x.shape[-3]} channels but data_preprocessor.mean has '
+                f'{self.mean.shape[0]}'
+            )
+        return (x.float() - self.mean) / self.std

@@ -1,0 +1,1 @@
+"""Proofs: parity with the published code, and benchmarks. Nothing else imports this."""

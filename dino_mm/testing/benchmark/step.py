@@ -1,0 +1,211 @@
+"""Speed and memory of a training step on one batch that lies ready on the device."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from dino_mm.engine.hooks import CompileHook, ema_update_
+from dino_mm.evaluation.report import write_json
+from dino_mm.models import VisionTransformer
+from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from dino_mm.utils.precision import best_amp_dtype
+
+from . import harness
+from .flops import matmul_peak, step_flops
+from .memory import calculate_peak
+from .plain_model import PlainDINO, PlainHead, PlainNetwork, PlainViT
+from .reference import published_step
+from .runner_overhead import measure_overhead
+
+#: Our step with one technique changed: options of backbone, loss, model, optimizer and wrapper.
+CHANGES: dict[str, dict] = {
+    'float32': dict(wrapper=dict(dtype=None)),
+    'explicit_attention': dict(backbone=dict(attention='explicit')),
+    'fused_attention': dict(backbone=dict(attention='fused')),
+    'one_size_at_a_time': dict(packed=False),
+    'all_tokens': dict(backbone=dict(out_type='raw')),
+    'loss_by_autograd': dict(loss=dict(chunk_size=0)),
+    'logits_in_chunks': dict(model=dict(logit_chunk=16)),
+    'unfused_adamw': dict(optimizer=dict(fused=False)),
+    'bfloat16_teacher': dict(model=dict(teacher_dtype='bfloat16')),
+    'recompute_attention': dict(backbone=dict(with_cp='attn')),
+    'recompute_half': dict(backbone=dict(with_cp=6)),
+    'recompute_all': dict(backbone=dict(with_cp=True)),
+    'compiled': dict(compiled=True),
+}
+#: The published algorithm, as written here and as published.
+PUBLISHED = ('plain', 'reference', 'reference_float16')
+#: Those whose memory on a GPU is of interest.
+CALCULATED = ('ours', 'logits_in_chunks', 'recompute_half', 'recompute_all', 'explicit_attention')
+
+
+def sizes(args: Namespace) -> list[int]:
+    """Edges of the crops in pixels."""
+    return [224, 224] + [96] * args.locals
+
+
+def crops(args: Namespace) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(args.batch, 3, size, size) for size in sizes(args)]
+    return [torch.randn(shape, generator=generator).to(args.device) for shape in shapes]
+
+
+def our_model(
+    args: Namespace,
+    backbone: dict | None = None,
+    loss: dict | None = None,
+    model: dict | None = None,
+    packed: bool = True,
+) -> nn.Module:
+    """The configs' model, but for the given options."""
+    settings = dict(arch=args.arch, patch_size=args.patch, drop_path_rate=0.1) | (backbone or {})
+    module = MODELS.build(
+        dict(
+            type='dino_mm.DINO',
+            backbone=dict(type='dino_mm.VisionTransformer', **settings),
+            head=dict(type='dino_mm.DINOHead', in_dim=args.dim, out_dim=args.out_dim),
+            loss=dict(type='dino_mm.DINOLoss', **(loss or {})),
+            **(model or {}),
+        )
+    )
+    for part in (module.student, module.teacher):
+        part.backbone.packs_crops = packed
+    return module
+
+
+def our_step(
+    module: nn.Module,
+    batch: list[Tensor],
+    optimizer: dict | None = None,
+    wrapper: dict | None = None,
+    compiled: bool = False,
+) -> harness.Variant:
+    """One iteration with the configs' optimizer, but for the given options."""
+    settings = dict(type='dino_mm.DINOOptimWrapper', dtype='auto', clip_grad=3.0) | (wrapper or {})
+    settings['optimizer'] = dict(type='AdamW', lr=5e-4, fused=True) | (optimizer or {})
+    constructor = dict(type='dino_mm.DINOOptimWrapperConstructor', optim_wrapper_cfg=settings)
+    optim_wrapper = OPTIM_WRAPPER_CONSTRUCTORS.build(constructor)(module)
+    teacher, student = list(module.teacher.parameters()), list(module.student.parameters())
+    if compiled:
+        CompileHook().compile(module)
+
+    def step() -> None:
+        with optim_wrapper.optim_context(module):
+            outputs = module(batch, mode='loss')
+        optim_wrapper.update_params(outputs['loss'])
+        ema_update_(teacher, student, 0.996)
+
+    return step
+
+
+def ours(args: Namespace, batch: list[Tensor], **changes) -> harness.Variant:
+    """Our step with one of :data:`CHANGES`."""
+    of_step = {k: changes.pop(k) for k in ('optimizer', 'wrapper', 'compiled') if k in changes}
+    return our_step(our_model(args, **changes).to(args.device), batch, **of_step)
+
+
+def plain(args: Namespace, batch: list[Tensor]) -> harness.Variant:
+    """The published algorithm, plain, in float32."""
+
+    def network(drop_path: float) -> PlainNetwork:
+        backbone = PlainViT(args.dim, args.depth, args.heads, args.patch, 224, drop_path)
+        return PlainNetwork(backbone, PlainHead(args.dim, 2048, 256, args.out_dim)).to(args.device)
+
+    model = PlainDINO(network(0.1), network(0.0), args.out_dim)
+
+    def step() -> None:
+        model.step(batch)
+
+    return step
+
+
+def variants(args: Namespace) -> dict[str, harness.Variant]:
+    batch, cuda = crops(args), torch.device(args.device).type == 'cuda'
+    found = dict(ours=ours(args, batch))
+    wanted = [] if args.short else args.variants or CHANGES
+    found |= {name: ours(args, batch, **CHANGES[name]) for name in wanted}
+    found['plain'] = plain(args, batch)
+    if args.reference:
+        given = (args.reference, args.arch, args.patch, args.out_dim, batch)
+        found['reference'] = published_step(*given, half=False)
+        if cuda:
+            found['reference_float16'] = published_step(*given, half=True)
+    return found
+
+
+def add_efficiency(result: dict, args: Namespace) -> None:
+    """Adds achieved TFLOP/s and their share of the machine's matrix products, by formula.
+
+    What is computed a second time to save memory counts once.
+    """
+    half = best_amp_dtype() or 'float32'
+    peaks = {
+        name: matmul_peak(getattr(torch, name), args.device)
+        for name in dict.fromkeys((half, 'float32'))
+    }
+    network = sizes(args), args.patch, args.dim, args.depth, args.out_dim
+    result['machine']['matmul_tflops'] = {k: round(v / 1e12, 3) for k, v in peaks.items()}
+    for name, figures in result['variants'].items():
+        peak = peaks['float32' if name in (*PUBLISHED[:2], 'float32') else half]
+        class_only = name not in (*PUBLISHED, 'all_tokens')
+        achieved = figures['median'] * step_flops(*network, class_only)
+        figures['tflops'] = round(achieved / 1e12, 4)
+        figures['share_of_matmul_peak'] = round(achieved / peak, 4)
+        print(f'{name}: {figures["tflops"]} TFLOP/s, {100 * achieved / peak:.1f} % of matmul')
+
+
+def calculate(args: Namespace) -> dict[str, float]:
+    """Peak GiB of a step in bfloat16 on a GPU, by technique; nothing is computed."""
+    found, args.device = {}, 'cpu'
+    for name in CALCULATED:
+        changes = CHANGES.get(name, {})
+        backbone = dict(attention='fused') | changes.get('backbone', {})
+        module = our_model(args, backbone, dict(chunk_size=args.batch), changes.get('model'))
+        build = partial(our_step, module, wrapper=dict(dtype='bfloat16'))
+        found[name] = calculate_peak(module, lambda build=build: build(crops(args)))
+        print(f'{name:<20}{found[name]:8.1f} GiB, calculated')
+    if args.out:
+        write_json(dict(benchmark='memory', unit='GiB, calculated', variants=found), args.out)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    parser = harness.parser(
+        'Images per second of a training step: `ours` as the configs have it, ours with one '
+        'technique changed, and `plain` in float32. Memory is counted above weights and moments.'
+    )
+    archs = dict(ti='tiny', s='small', b='base', l='large')
+    names = [f'vit-{arch}{patch}' for arch in archs for patch in (8, 16)]
+    parser.add_argument('--model', choices=names, default='vit-s16', help='(vit-s16)')
+    parser.add_argument('--batch', type=int, help='images (GPU: 64, CPU: 8, --short: 2)')
+    parser.add_argument('--locals', type=int, default=8, help='local crops beside two global (8)')
+    parser.add_argument('--out-dim', type=int, default=65536, help='prototypes (65,536)')
+    parser.add_argument('--variants', nargs='*', choices=CHANGES, help='only these (all)')
+    parser.add_argument(
+        '--runner-overhead',
+        action='store_true',
+        help="instead: milliseconds per iteration of MMEngine's Runner and all hooks",
+    )
+    parser.add_argument(
+        '--calculate-memory',
+        action='store_true',
+        help='instead: peak GiB of a step on a GPU, with or without one',
+    )
+    args = harness.parse(parser, arguments)
+    if args.runner_overhead:
+        return harness.finish(measure_overhead(args.device, args.repeats), args.out)
+    cuda = torch.device(args.device).type == 'cuda'
+    args.batch = args.batch or (64 if cuda else 2 if args.short else 8)
+    letters = args.model.removeprefix('vit-').rstrip('0123456789')
+    args.arch, args.patch = archs[letters], int(args.model.removeprefix(f'vit-{letters}'))
+    settings = VisionTransformer.arch_settings[args.arch]
+    args.dim, args.depth = settings['embed_dims'], settings['num_layers']
+    args.heads = settings['num_heads']
+    if args.calculate_memory:
+        return calculate(args)
+    result = harness.measure('step', variants(args), args.device, args.repeats, items=args.batch)
+    add_efficiency(result, args)
+    return harness.finish(result, args.out)

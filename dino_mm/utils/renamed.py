@@ -1,0 +1,67 @@
+"""Old names of config keys and values, which go on working for one release."""
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+
+from mmengine.registry import Registry
+
+
+def renamed_keys(**names: str) -> Callable[[type], type]:
+    """Class decorator: arguments of ``__init__`` answer to their old names, with a warning.
+
+    Args:
+        names: New name by old name.
+
+    Example:
+        >>> @renamed_keys(colour='color')
+        ... class Pen:
+        ...     def __init__(self, color): self.color = color
+        >>> Pen(colour='red').color
+        'red'
+    """
+
+    def decorate(cls: type) -> type:
+        build = cls.__init__
+
+        @functools.wraps(build)
+        def init(self, *args, **kwargs) -> None:
+            for old in names.keys() & kwargs.keys():
+                new = names[old]
+                if new in kwargs:
+                    raise TypeError(f'{cls.__name__}: give {new} alone, {old} is its old name')
+                warn_renamed(f'{cls.__name__}.{old}', new)
+                kwargs[new] = kwargs.pop(old)
+            build(self, *args, **kwargs)
+
+        cls.__init__ = init
+        return cls
+
+    return decorate
+
+
+def renamed_value(key: str, value: object, names: Mapping[object, object]) -> object:
+    """The new form of an old value of a config key, with a warning; other values as they are."""
+    if not isinstance(value, str) or value not in names:
+        return value
+    warn_renamed(f'{key}={value!r}', repr(names[value]))
+    return names[value]
+
+
+def register_old_name(registry: Registry, old: str, cls: type) -> None:
+    """Registers a class under its old name as well, which warns when it is built."""
+
+    def init(self, *args, **kwargs) -> None:
+        warn_renamed(old, cls.__name__)
+        cls.__init__(self, *args, **kwargs)
+
+    registry.register_module(name=old, module=type(cls.__name__, (cls,), dict(__init__=init)))
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warns that a name will go with the next release."""
+    warnings.warn(
+        f'{old} is now called {new}. The old name still works in this release.',
+        FutureWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,72 @@
+"""The published trajectories with every switch that is to change speed and memory only."""
+
+import numpy as np
+import pytest
+
+from dino_mm.testing import parity
+from dino_mm.testing import parity_trajectory as trajectory
+
+from ..conftest import DATA
+
+VIT = str(DATA / 'trajectory_vit.npz')
+BATCH_NORM = str(DATA / 'trajectory_vit_bn_free_last_layer.npz')
+SILENT = dict(checkpoint=None, logger=None)
+
+SWITCHES = {
+    'loss by autograd': dict(loss=dict(chunk_size=0)),
+    'loss image by image': dict(loss=dict(chunk_size=1)),
+    'logits in chunks': dict(model=dict(logit_chunk=3)),
+    'explicit attention': dict(backbone=dict(attention='explicit')),
+    'fused attention': dict(backbone=dict(attention='fused')),
+    'attention recomputed': dict(backbone=dict(with_cp='attn')),
+    'one block recomputed': dict(backbone=dict(with_cp=1)),
+    'all blocks recomputed': dict(backbone=dict(with_cp=True)),
+    'all tokens': dict(backbone=dict(out_type='raw')),
+    'fused AdamW': dict(optimizer=dict(fused=True)),
+    'scalars deferred': dict(
+        default_hooks=SILENT | dict(runtime_info=dict(type='DeferredRuntimeInfoHook'))
+    ),
+    'compiled': dict(
+        default_hooks=SILENT | dict(compile=dict(type='CompileHook', backend='aot_eager'))
+    ),
+}
+
+
+@pytest.mark.parametrize('switch', SWITCHES)
+def test_equal_numbers(switch: str) -> None:
+    worst = trajectory.check_trajectory(VIT, **SWITCHES[switch])
+    assert parity.beyond_tolerance(worst) == [], parity.format_table(worst)
+
+
+def test_all_of_them_with_batch_norm_and_a_learned_scale() -> None:
+    worst = trajectory.check_trajectory(
+        BATCH_NORM,
+        model=dict(logit_chunk=1),
+        backbone=dict(attention='fused', with_cp=1),
+        optimizer=dict(fused=True),
+        default_hooks=SILENT | dict(runtime_info=dict(type='DeferredRuntimeInfoHook')),
+    )
+    assert parity.beyond_tolerance(worst) == [], parity.format_table(worst)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(optim_wrapper=dict(dtype='bfloat16')),
+        dict(optim_wrapper=dict(dtype='bfloat16'), model=dict(logit_chunk=2)),
+        dict(optim_wrapper=dict(dtype='bfloat16'), model=dict(teacher_dtype='bfloat16')),
+    ],
+)
+def test_bfloat16(change: dict) -> None:
+    """Logits are cosines: rounded to 8 bits they are off by up to 2 ** -9, which the temperatures
+    of teacher (0.04) and student (0.1) turn into 0.068 nats. Centers average such logits, and
+    weights that drifted add about as much again."""
+    # A bfloat16 teacher rounds up or down by chance.
+    change = dict(randomness=dict(seed=3)) | change
+    recording = trajectory.Recording(VIT)
+    record = trajectory.trajectory_hook(trajectory.run_trajectory(recording, **change)).record
+    bound = 2**-9 * (1 / recording.config['teacher_temp'] + 1 / 0.1)
+    np.testing.assert_allclose(record['loss'], recording['record/loss'], rtol=0, atol=bound)
+    np.testing.assert_allclose(record['center'], recording['record/center'], rtol=0, atol=2**-8)
+    for ours, theirs in (('lr', 'lr'), ('weight_decay', 'wd'), ('momentum', 'momentum')):
+        np.testing.assert_allclose(record[ours], recording[f'record/{theirs}'], rtol=1e-8)
