@@ -12,10 +12,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from dino_mm.apis import launch, train
 from dino_mm.apis import test as test_api
+from dino_mm.apis import train
 from dino_mm.checkpoint import CheckpointError, read_checkpoint
-from dino_mm.utils import precision
+from dino_mm.utils import launch, precision
 
 from ..conftest import TOOLS
 
