@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def widen(*tensors: Tensor) -> list[Tensor]:
+def upcast(*tensors: Tensor) -> list[Tensor]:
     """The tensors in their common floating type, at least float32.
 
     Reduced precision is computed in float32, as torchvision does under autocast.
@@ -24,7 +24,7 @@ def write_gradients(
     mmcv's backward passes are given no graph, so that the forward pass is computed again.
     """
     with torch.enable_grad():
-        inputs = [tensor.detach().requires_grad_() for tensor in widen(*inputs)]
+        inputs = [tensor.detach().requires_grad_() for tensor in upcast(*inputs)]
         result = function(*inputs)
         gradients = torch.autograd.grad(result, inputs, grad_output.to(result.dtype))
     for output, gradient in zip(outputs, gradients, strict=True):

@@ -8,7 +8,7 @@ import torch
 import torchvision.ops
 from torch import Tensor
 
-from .autograd import widen
+from .autograd import upcast
 
 __all__ = ['nms', 'nms_match', 'softnms']
 
@@ -19,7 +19,7 @@ def _with_offset(boxes: Tensor, offset: int) -> Tensor:
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices (K,) of the kept boxes, best first. boxes (N, 4), scores (N,)."""
-    boxes, scores = widen(boxes, scores)
+    boxes, scores = upcast(boxes, scores)
     return torchvision.ops.nms(_with_offset(boxes, offset), scores, iou_threshold)
 
 
@@ -47,7 +47,7 @@ def softnms(
     Returns:
         Tensor: Indices (K,) of the kept boxes in the order in which they were taken.
     """
-    boxes, scores = widen(boxes, scores)
+    boxes, scores = upcast(boxes, scores)
     corners, scores = _with_offset(boxes, offset), scores.clone()
     rest = torch.arange(len(boxes), device=boxes.device)
     kept = []
@@ -71,7 +71,7 @@ def softnms(
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """Groups of indices: a kept box, then those that it suppresses. dets (N, 5) with scores."""
-    (dets,) = widen(dets)
+    (dets,) = upcast(dets)
     overlaps = torchvision.ops.box_iou(dets[:, :4], dets[:, :4])  # (N, N)
     rest = dets[:, 4].argsort(descending=True, stable=True)
     groups = []

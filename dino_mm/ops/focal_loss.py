@@ -4,7 +4,7 @@ import torch
 import torchvision.ops
 from torch import Tensor
 
-from .autograd import widen, write_gradients
+from .autograd import upcast, write_gradients
 
 __all__ = [
     'sigmoid_focal_loss_backward',
@@ -31,7 +31,7 @@ def sigmoid_focal_loss_forward(
     A target of C is background and has no column; nor has it a weight, so that the two together
     are an error.
     """
-    output.copy_(_sigmoid(*widen(input), target, weight, gamma, alpha))
+    output.copy_(_sigmoid(*upcast(input), target, weight, gamma, alpha))
 
 
 def sigmoid_focal_loss_backward(
@@ -56,7 +56,7 @@ def _softmax(
 
 def _logits(softmax: Tensor) -> Tensor:
     """Logits of given probabilities, up to a constant per row, that softmax does not see."""
-    (softmax,) = widen(softmax)
+    (softmax,) = upcast(softmax)
     return softmax.clamp(min=torch.finfo(torch.float32).tiny).log()
 
 

@@ -4,7 +4,7 @@ import torch
 import torchvision.ops
 from torch import Tensor
 
-from .autograd import widen, write_gradients
+from .autograd import upcast, write_gradients
 
 __all__ = ['roi_align_backward', 'roi_align_forward', 'roi_pool_backward', 'roi_pool_forward']
 
@@ -15,7 +15,7 @@ def _roi_align(input: Tensor, rois: Tensor, options: dict) -> Tensor:
             "mmcv operator 'roi_align' with pool_mode='max' has no answer in torchvision or "
             "PyTorch: use pool_mode='avg', or install mmcv with compiled operators"
         )
-    input, rois = widen(input, rois)
+    input, rois = upcast(input, rois)
     return torchvision.ops.roi_align(
         input,
         rois.nan_to_num(0.0, posinf=0.0, neginf=0.0),  # diverged; torchvision crashes on them
@@ -59,7 +59,7 @@ def roi_pool_forward(
 ) -> None:
     """RoIPool (arXiv 1504.08083). argmax (K, C, h, w) is a position in H * W, -1 in empty bins."""
     pooled, positions = torch.ops.torchvision.roi_pool(
-        *widen(input, rois), spatial_scale, pooled_height, pooled_width
+        *upcast(input, rois), spatial_scale, pooled_height, pooled_width
     )
     output.copy_(pooled)
     argmax.copy_(positions)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import torchvision.ops
 from torch import Tensor
 
-from .autograd import widen, write_gradients
+from .autograd import upcast, write_gradients
 
 __all__ = [
     'carafe_backward',
@@ -57,7 +57,7 @@ def ms_deform_attn_forward(
         Tensor: (B, Q, heads * D).
     """
     attend = _ms_deform_attn(value_spatial_shapes)
-    return attend(*widen(value, sampling_locations, attention_weights)).to(value.dtype)
+    return attend(*upcast(value, sampling_locations, attention_weights)).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -146,7 +146,7 @@ def deform_conv_forward(
         offset (Tensor): (N, offset groups * kh * kw * 2, h, w), y and x.
         output (Tensor): (N, O, h, w), filled.
     """
-    output.copy_(_version_1(options)(*widen(input, offset, weight)))
+    output.copy_(_version_1(options)(*upcast(input, offset, weight)))
 
 
 def deform_conv_backward_input(
@@ -173,7 +173,7 @@ def deform_conv_backward_parameters(
     **options,
 ) -> None:
     def convolve(weight: Tensor) -> Tensor:
-        return _version_1(options)(*widen(input, offset, weight))
+        return _version_1(options)(*upcast(input, offset, weight))
 
     # Linear in the weight, which is not given: any of the right shape will do.
     gradient = torch.zeros_like(grad_weight)
@@ -195,7 +195,7 @@ def modulated_deform_conv_forward(
 ) -> None:
     """Version 2 (arXiv 1811.11168): with mask (N, offset groups * kh * kw, h, w) and bias (O,)."""
     inputs = [input, offset, weight, mask] + [bias] * with_bias
-    output.copy_(_version_2(options)(*widen(*inputs)))
+    output.copy_(_version_2(options)(*upcast(*inputs)))
 
 
 def modulated_deform_conv_backward(
@@ -240,7 +240,7 @@ def carafe_naive_forward(features: Tensor, masks: Tensor, output: Tensor, **opti
         masks (Tensor): (N, groups * k * k, s * h, s * w), the weights.
         output (Tensor): (N, C, s * h, s * w), filled.
     """
-    output.copy_(_carafe(**options)(*widen(features, masks)))
+    output.copy_(_carafe(**options)(*upcast(features, masks)))
 
 
 def carafe_naive_backward(

@@ -1,3 +1,3 @@
-from .dino_head import DINOHead
+from .dino_head import DINOHead, Projection
 
-__all__ = ['DINOHead']
+__all__ = ['DINOHead', 'Projection']

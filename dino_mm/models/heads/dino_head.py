@@ -1,11 +1,28 @@
 """Projection head of DINO."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from dino_mm.registry import MODELS
+from dino_mm.utils.checks import check_number
+
+
+class Projection(NamedTuple):
+    """What a head makes of features.
+
+    Attributes:
+        logits: (B, K), or ``None`` if they were not asked for.
+        bottleneck: (B, D) unit vectors that are compared to the prototypes, if there are any.
+        prototypes: (K, D), with ``logits = bottleneck @ prototypes.T``, if there are any.
+    """
+
+    logits: Tensor | None
+    bottleneck: Tensor | None = None
+    prototypes: Tensor | None = None
 
 
 class WeightNormLinear(nn.Module):
@@ -25,13 +42,10 @@ class WeightNormLinear(nn.Module):
         self.weight_g = nn.Parameter(torch.ones(out_dim, 1), requires_grad=train_scale)
         self.weight_v = nn.Parameter(nn.Linear(in_dim, out_dim, bias=False).weight.detach())
 
-    @property
-    def weight(self) -> Tensor:
-        """The rows (out, in)."""
-        return torch._weight_norm(self.weight_v, self.weight_g, 0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight)
+    def forward(self, x: Tensor, project: bool = True) -> tuple[Tensor | None, Tensor]:
+        """The product (B, out) of x (B, in) and the rows, if asked for, and the rows (out, in)."""
+        rows = torch._weight_norm(self.weight_v, self.weight_g, 0)
+        return F.linear(x, rows) if project else None, rows
 
 
 @MODELS.register_module()
@@ -48,7 +62,7 @@ class DINOHead(BaseModule):
         norm_last_layer (bool): Keep the prototypes' scale fixed at 1 (steadier training).
 
     Example:
-        >>> DINOHead(384, out_dim=4096)(torch.randn(2, 384)).shape
+        >>> DINOHead(384, out_dim=4096)(torch.randn(2, 384)).logits.shape
         torch.Size([2, 4096])
     """
 
@@ -66,8 +80,16 @@ class DINOHead(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if num_layers < 1:
-            raise ValueError(f'head.num_layers must be at least 1, got {num_layers}')
+        sizes = dict(
+            in_dim=in_dim,
+            num_layers=num_layers,
+            hidden_dim=hidden_dim,
+            bottleneck_dim=bottleneck_dim,
+        )
+        for key, value in sizes.items():
+            check_number(f'head.{key}', value, whole=True, at_least=1)
+        # The softmax of a single prototype is 1 for every image: nothing is learned.
+        check_number('head.out_dim', out_dim, whole=True, at_least=2)
         if norm is not None and norm not in self.norms:
             raise ValueError(f"head.norm must be None, 'bn' or 'ln', got {norm!r}")
         self.out_dim = out_dim
@@ -88,10 +110,17 @@ class DINOHead(BaseModule):
                 nn.init.zeros_(module.bias)
         self.last_layer = WeightNormLinear(bottleneck_dim, out_dim, train_scale=not norm_last_layer)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """(B, in_dim) -> unit vectors (B, bottleneck_dim)."""
-        return F.normalize(self.mlp(x).float(), dim=-1)  # float32 also under autocast
+    def forward(self, x: Tensor, logits: bool = True) -> Projection:
+        """Projects features.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_dim) -> logits (B, out_dim)."""
-        return self.last_layer(self.embed(x))
+        Args:
+            x (Tensor): (B, in_dim).
+            logits (bool): Whether to multiply bottleneck and prototypes.
+
+        Returns:
+            Projection: Logits (B, out_dim), bottleneck (B, bottleneck_dim) and prototypes
+            (out_dim, bottleneck_dim).
+        """
+        bottleneck = F.normalize(self.mlp(x).float(), dim=-1)  # float32 also under autocast
+        products, prototypes = self.last_layer(bottleneck, logits)
+        return Projection(products, bottleneck, prototypes)

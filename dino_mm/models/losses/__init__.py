@@ -1,3 +1,4 @@
+from .centering import MovingCenter
 from .dino_loss import DINOLoss
 
-__all__ = ['DINOLoss']
+__all__ = ['DINOLoss', 'MovingCenter']

@@ -3,19 +3,18 @@
 import math
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from dino_mm.models.outputs import NetworkOutputs
 from dino_mm.registry import MODELS
+from dino_mm.utils.checks import check_number
+from dino_mm.utils.limits import Limits
+from dino_mm.utils.progress import Length, Progress, parse_length
 from dino_mm.utils.schedules import linear_warmup
 
-from .chunked import LogitsLoss, PrototypesLoss, cache_chunk, cross_entropy_and_gradient
-
-
-def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
-    r"""Centered and sharpened targets :math:`softmax((t - c) / \tau_t)` in float32: (N, K)."""
-    return torch.softmax((logits.float() - center) / temperature, dim=-1)
+from .centering import MovingCenter
+from .fused import LogitsLoss, PrototypesLoss, cache_chunk, cross_entropy_and_gradient
 
 
 def dino_cross_entropy(student: Tensor, targets: Tensor, student_temp: float) -> Tensor:
@@ -37,7 +36,7 @@ def dino_cross_entropy(student: Tensor, targets: Tensor, student_temp: float) ->
     Returns:
         Tensor: Scalar in nats, float32.
 
-    Source: ``DINOLoss.forward`` of the reference. :mod:`.chunked` is the same, faster.
+    Source: ``DINOLoss.forward`` of the reference. :mod:`.fused` is the same, faster.
     """
     num_views, batch, _ = student.shape
     num_global = targets.shape[0]
@@ -58,17 +57,17 @@ def entropy(probabilities: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class DINOLoss(BaseModule):
-    """Loss with momentum centering and a teacher temperature warm-up (paper section 3.1).
+    """Cross-entropy of student views to centered, sharpened teacher views (paper section 3.1).
 
     Args:
         out_dim (int): Number of prototypes K.
         student_temp (float): Student temperature.
         teacher_temp (float): Teacher temperature after warm-up.
-        warmup_teacher_temp (float): Teacher temperature of the first epoch.
-        warmup_teacher_temp_epochs (int): Length of the linear warm-up in epochs.
-        center_momentum (float): Momentum of the center, updated after each loss with the mean
-            teacher output over all ranks (one all-reduce).
-        num_global (int): Global views, the ones the teacher sees.
+        warmup_teacher_temp (float): Teacher temperature at the start.
+        warmup_teacher_temp_epochs (int | str): Length of the linear warm-up: a number of epochs,
+            or a text such as ``'500 steps'`` or ``'10%'`` of the run.
+        center_momentum (float): Momentum of the center, which is updated after each loss with the
+            mean teacher output over all processes (one all-reduce).
         chunk_size (int, optional): Images whose loss and gradient are worked out at a time:
             by default few on a CPU, whose cache holds them, and all on a GPU. 0 leaves the
             gradient to autograd: the plain formula, slower and with several times the memory.
@@ -80,129 +79,125 @@ class DINOLoss(BaseModule):
         student_temp: float = 0.1,
         teacher_temp: float = 0.04,
         warmup_teacher_temp: float = 0.04,
-        warmup_teacher_temp_epochs: int = 0,
+        warmup_teacher_temp_epochs: int | str = 0,
         center_momentum: float = 0.9,
-        num_global: int = 2,
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        for key, value in dict(
+        temperatures = dict(
             student_temp=student_temp,
             teacher_temp=teacher_temp,
             warmup_teacher_temp=warmup_teacher_temp,
-        ).items():
-            if value <= 0:
-                raise ValueError(f'loss.{key} must be above 0, got {value}')
+        )
+        for key, value in temperatures.items():
+            check_number(f'loss.{key}', value, above=0)
+        check_number('loss.out_dim', out_dim, whole=True, at_least=2)
+        check_number('loss.chunk_size', chunk_size, whole=True, optional=True, at_least=0)
         self.student_temp = student_temp
         self.final_teacher_temp = teacher_temp
-        self.warmup_teacher_temp = warmup_teacher_temp
-        self.warmup_teacher_temp_epochs = warmup_teacher_temp_epochs
-        self.center_momentum = center_momentum
-        self.num_global, self.chunk_size = num_global, chunk_size
-        #: What works out one chunk; :class:`dino_mm.engine.hooks.CompileHook` compiles it.
+        #: Teacher temperature of the present step.
+        self.teacher_temp = self.warmup_teacher_temp = warmup_teacher_temp
+        self.warmup = parse_length(
+            'model.loss.warmup_teacher_temp_epochs', warmup_teacher_temp_epochs
+        )
+        self.chunk_size = chunk_size
+        #: Images whose logits exist at a time, where the networks leave logits to the loss.
+        self.logit_chunk: int | None = None
+        #: What works out one chunk. It can be compiled.
         self.kernel = cross_entropy_and_gradient
-        self.register_buffer('center', torch.zeros(1, out_dim))
-        self.set_epoch(0)
+        self.targets = MovingCenter(out_dim, center_momentum)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Sets the teacher temperature of this epoch."""
+    @property
+    def center(self) -> Tensor:
+        """The moving center (1, K)."""
+        return self.targets.center
+
+    def lengths(self) -> list[Length]:
+        """Lengths that have to fit into the run."""
+        return [self.warmup]
+
+    def set_progress(self, progress: Progress) -> None:
+        """Sets the teacher temperature of the present step."""
+        position, length = progress.position(self.warmup)
         self.teacher_temp = linear_warmup(
-            epoch,
-            self.warmup_teacher_temp,
-            self.final_teacher_temp,
-            self.warmup_teacher_temp_epochs,
+            position, self.warmup_teacher_temp, self.final_teacher_temp, length
         )
 
-    def forward(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+    def forward(self, student: NetworkOutputs, teacher: NetworkOutputs) -> dict[str, Tensor]:
         """Loss and statistics; then moves the center.
 
         Args:
-            student (Tensor): (V * B, K) logits, view by view, the global views first.
-            teacher (Tensor): (G * B, K) logits of the global views.
+            student (NetworkOutputs): Logits (V * B, K) of all views, the global ones first.
+            teacher (NetworkOutputs): Logits (G * B, K) of the global views.
 
         Returns:
             dict: ``loss``; ``teacher_entropy`` in nats, ln K when collapsed to uniform, 0 when
             collapsed to one prototype; ``teacher_student_kl`` = loss - entropy.
         """
-        center, batch = self.center, len(teacher) // self.num_global
-        student = student.view(-1, batch, student.shape[-1])
-        by_view = teacher.view(self.num_global, batch, -1)
-        with torch.autocast(student.device.type, enabled=False):
-            if self.chunk_size == 0:
-                targets = teacher_probabilities(by_view, center, self.teacher_temp)
-                loss = dino_cross_entropy(student, targets, self.student_temp)
-                teacher_entropy = entropy(targets)
-            else:
-                chunk = self.chunk_size or cache_chunk(student.device, batch)
-                loss, teacher_entropy = LogitsLoss.apply(
-                    student, by_view, center, self.temperatures, chunk, self.kernel
-                )
-        self.update_center(teacher.mean(dim=0, keepdim=True, dtype=torch.float32))
-        return self._results(loss, teacher_entropy)
-
-    def from_embeddings(
-        self,
-        student: Tensor,
-        prototypes: Tensor,
-        teacher: Tensor,
-        teacher_prototypes: Tensor,
-        chunk: int,
-    ) -> dict[str, Tensor]:
-        """What :meth:`forward` gives for ``student @ prototypes.T``, never holding all logits.
-
-        Args:
-            student (Tensor): (V * B, D) embeddings, view by view, the global views first.
-            prototypes (Tensor): (K, D) weight of the student's last layer.
-            teacher (Tensor): (G * B, D) embeddings of the global views.
-            teacher_prototypes (Tensor): (K, D).
-            chunk (int): Images whose logits exist at a time.
-        """
-        center, batch = self.center, len(teacher) // self.num_global
-        device = student.device.type
-        autocast = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if autocast else student.dtype
-        with torch.autocast(device, enabled=False):
-            loss, teacher_entropy = PrototypesLoss.apply(
-                student.view(-1, batch, student.shape[-1]),
-                prototypes,
-                teacher.view(self.num_global, batch, -1).to(dtype),
-                teacher_prototypes,
-                center,
-                self.temperatures,
-                chunk,
-                self.kernel,
+        if student.logits is None:
+            loss, teacher_entropy, mean = self._from_prototypes(student, teacher)
+        else:
+            loss, teacher_entropy = self._from_logits(
+                student.by_view(student.logits), teacher.by_view(teacher.logits)
             )
-            mean = teacher.mean(dim=0, keepdim=True, dtype=torch.float32)
-            self.update_center(mean @ teacher_prototypes.float().T)
-        return self._results(loss, teacher_entropy)
-
-    @property
-    def temperatures(self) -> tuple[float, float]:
-        """Of student and teacher."""
-        return self.student_temp, self.teacher_temp
-
-    @staticmethod
-    def _results(loss: Tensor, teacher_entropy: Tensor) -> dict[str, Tensor]:
+            mean = teacher.logits.mean(dim=0, keepdim=True, dtype=torch.float32)
+        self.targets.update(mean)
         return dict(
             loss=loss,
             teacher_entropy=teacher_entropy,
             teacher_student_kl=loss.detach() - teacher_entropy,
         )
 
-    @torch.no_grad()
-    def update_center(self, mean: Tensor) -> None:
-        r""":math:`c \leftarrow m c + (1 - m)\, \overline{t}`, the mean taken over all ranks.
+    def scores(self, teacher: Tensor) -> Tensor:
+        """Teacher logits (..., K) to scores, whose softmax are the targets."""
+        return self.targets(teacher, self.teacher_temp)
 
-        Args:
-            mean (Tensor): (1, K) mean teacher output of this rank, float32.
-        """
-        all_reduce(mean)
-        mean /= get_world_size()
-        moved = self.center * self.center_momentum + mean * (1 - self.center_momentum)
-        # A center with one NaN would poison every later step.
-        self.center.copy_(torch.where(moved.isfinite().all(), moved, self.center))
+    def _from_logits(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and entropy of logits (V, B, K) and (G, B, K)."""
+        with torch.autocast(student.device.type, enabled=False):
+            if self.chunk_size == 0:
+                q = self.scores(teacher).softmax(dim=-1)
+                return dino_cross_entropy(student, q, self.student_temp), entropy(q)
+            chunk = self.chunk_size or cache_chunk(student.device, student.shape[1])
+            return LogitsLoss.apply(
+                student, teacher, self.scores, self.student_temp, chunk, self.kernel
+            )
 
-    @property
-    def max_entropy(self) -> float:
-        """Entropy ln K of a teacher that no longer prefers any prototype."""
-        return math.log(self.center.shape[-1])
+    def _from_prototypes(
+        self, student: NetworkOutputs, teacher: NetworkOutputs
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss, entropy and mean teacher logits (1, K), never holding all logits."""
+        device = student.bottleneck.device.type
+        autocast = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if autocast else student.bottleneck.dtype
+        with torch.autocast(device, enabled=False):
+            loss, teacher_entropy = PrototypesLoss.apply(
+                student.by_view(student.bottleneck),
+                student.prototypes,
+                teacher.by_view(teacher.bottleneck).to(dtype),
+                teacher.prototypes,
+                self.scores,
+                self.student_temp,
+                self.logit_chunk,
+                self.kernel,
+            )
+            mean = teacher.bottleneck.mean(dim=0, keepdim=True, dtype=torch.float32)
+            return loss, teacher_entropy, mean @ teacher.prototypes.float().T
+
+    def compile(self, **options) -> None:
+        """Compiles what works out one chunk, in place."""
+        self.kernel = torch.compile(cross_entropy_and_gradient, **options)
+
+    def limits(self) -> dict[str, Limits]:
+        """Logged values by which a collapse shows: the entropy of the targets lies in (0, ln K)."""
+        return dict(
+            teacher_entropy=Limits(
+                title='teacher entropy (nats)',
+                low=0.0,
+                high=math.log(self.center.shape[-1]),
+                at_low='The teacher answers every image with one prototype (entropy 0). If it stays '
+                'so, raise loss.teacher_temp, or lower loss.center_momentum.',
+                at_high='The teacher prefers no prototype any more (entropy ln K). If it stays so, '
+                'lower loss.teacher_temp or the learning rate, or lengthen the warm-ups.',
+            )
+        )

@@ -20,28 +20,20 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def widen(x: Tensor) -> Tensor:
-    """Float32 of lower precisions; float64 stays."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def log_normalizer(scores: Tensor, probabilities: Tensor) -> Tensor:
     """Log-sum-exp of scores (..., K), from their softmax: (...). No exponential is taken twice."""
     return scores.amax(dim=-1) - probabilities.amax(dim=-1).log()
 
 
-def sharpen(logits: Tensor, center: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    r"""Targets :math:`softmax((t - c) / \tau_t)` and the sum of their entropies in nats.
+def sharpen(scores: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Targets :math:`softmax(x)` and the sum of their entropies in nats.
 
     Args:
-        logits (Tensor): (..., K).
-        center (Tensor): (1, K).
-        temperature (float): Teacher temperature.
+        scores (Tensor): (..., K), at least float32; overwritten.
 
     Returns:
-        tuple[Tensor, Tensor]: (..., K), at least float32, and a scalar.
+        tuple[Tensor, Tensor]: (..., K) and a scalar.
     """
-    scores = (widen(logits) - center).div_(temperature)
     q = scores.softmax(dim=-1)
     return q, (log_normalizer(scores, q) - scores.mul_(q).sum(dim=-1)).sum()
 
@@ -69,7 +61,7 @@ def cross_entropy_and_gradient(
         # Targets times `-factor` (b, K), so that the gradient takes one pass.
         wanted = torch.add(total, targets[view], alpha=factor) if view < num_global else total
         count = num_global - 1 if view < num_global else num_global
-        torch.div(widen(logits), temperature, out=scores)  # (b, K)
+        torch.div(logits.to(scores.dtype), temperature, out=scores)  # (b, K)
         torch.softmax(scores, -1, out=p)
         loss = loss + (scale * count) * log_normalizer(scores, p).sum()
         if gradient is not None:
@@ -102,6 +94,11 @@ def empty_in_large_pages(like: Tensor) -> Tensor:
     return x
 
 
+def _zeros(like: Tensor) -> Tensor:
+    """A scalar to sum up in, at least float32."""
+    return like.new_zeros((), dtype=torch.promote_types(like.dtype, torch.float32))
+
+
 def _scales(pairs: int, dtype: torch.dtype) -> tuple[float, float]:
     """The factor 1 / pairs, split into what gradients are kept with and what is left.
 
@@ -128,21 +125,22 @@ def _taken(ctx) -> tuple[Tensor, ...]:
 class LogitsLoss(torch.autograd.Function):
     """Loss and teacher entropy from all logits.
 
-    Arguments: student (V, B, K), teacher (G, B, K), center (1, K), the temperatures of student and
-    teacher, images at a time, and :func:`cross_entropy_and_gradient` or that compiled.
+    Arguments: student (V, B, K), teacher (G, B, K), the function that makes scores of teacher
+    logits (the targets are their softmax), student temperature, images at a time, and
+    :func:`cross_entropy_and_gradient` or that compiled.
     """
 
     @staticmethod
-    def forward(ctx, student, teacher, center, temperatures, chunk, kernel):
+    def forward(ctx, student, teacher, scores_of, temperature, chunk, kernel):
         (views, images, _), num_global = student.shape, len(teacher)
         pairs = num_global * (views - 1) * images
         scale, ctx.left = _scales(pairs, student.dtype)
         gradient = empty_in_large_pages(student) if ctx.needs_input_grad[0] else None
-        loss, entropy = torch.zeros_like(center[0, 0]), torch.zeros_like(center[0, 0])
+        loss, entropy = _zeros(student), _zeros(teacher)
         for part in chunks(images, chunk):
-            targets, part_entropy = sharpen(teacher[:, part], center, temperatures[1])
+            targets, part_entropy = sharpen(scores_of(teacher[:, part]))
             own = None if gradient is None else gradient[:, part]
-            loss += kernel(student[:, part], targets, temperatures[0], scale, own)
+            loss += kernel(student[:, part], targets, temperature, scale, own)
             entropy += part_entropy
         ctx.gradients = (gradient,)
         entropy /= num_global * images
@@ -161,12 +159,13 @@ class PrototypesLoss(torch.autograd.Function):
 
     Gradients of embeddings Z and prototypes W are those of the products :math:`s = Z W^T`.
     Arguments: Z (V, B, D) and W (K, D) of the student, of the teacher (G, B, D), in the type of
-    the products, and (K, D), then as for :class:`LogitsLoss`.
+    the products, and (K, D), then as for :class:`LogitsLoss`, the images whose logits exist at a
+    time being the chunk.
     """
 
     @staticmethod
     def forward(
-        ctx, student, prototypes, teacher, teacher_prototypes, center, temperatures, chunk, kernel
+        ctx, student, prototypes, teacher, teacher_prototypes, scores_of, temperature, chunk, kernel
     ):
         (views, images, width), num_global = student.shape, len(teacher)
         pairs = num_global * (views - 1) * images
@@ -174,7 +173,7 @@ class PrototypesLoss(torch.autograd.Function):
         dtype = teacher.dtype  # of the matrix products
         scale, ctx.left = _scales(pairs, dtype)
         weight, teacher_weight = prototypes.to(dtype), teacher_prototypes.to(dtype)
-        loss, entropy = torch.zeros_like(center[0, 0]), torch.zeros_like(center[0, 0])
+        loss, entropy = _zeros(student), _zeros(teacher)
         for part in chunks(images, chunk):
             logits = teacher[:, part].flatten(0, 1) @ teacher_weight.T
             z = student[:, part].flatten(0, 1).to(dtype)  # (V * b, D)
@@ -182,9 +181,9 @@ class PrototypesLoss(torch.autograd.Function):
             by_view = scores.view(views, -1, len(weight))
             logits = logits.view(num_global, -1, len(weight))
             for few in chunks(by_view.shape[1], cache_chunk(z.device, by_view.shape[1])):
-                targets, part_entropy = sharpen(logits[:, few], center, temperatures[1])
+                targets, part_entropy = sharpen(scores_of(logits[:, few]))
                 own = by_view[:, few]
-                loss += kernel(own, targets, temperatures[0], scale, own)
+                loss += kernel(own, targets, temperature, scale, own)
                 entropy += part_entropy
             student_grad[:, part] = (scores @ weight).view(views, -1, width).to(student_grad)
             prototypes_grad += scores.T @ z
