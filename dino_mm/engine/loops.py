@@ -1,11 +1,14 @@
-"""Epoch loop that resumes in the middle of an epoch."""
+"""Loops that resume in the middle of an epoch, and over data without a length."""
 
+from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from dino_mm.registry import LOOPS
+from dino_mm.utils.checks import check_number
 
 
 def skip_batches(loader: DataLoader, count: int) -> DataLoader:
@@ -62,3 +65,53 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+
+class DeclaredLength:
+    """A data loader whose length is declared, since its data has none.
+
+    Args:
+        loader (DataLoader): What is iterated over.
+        length (int): Batches that count as one epoch.
+    """
+
+    def __init__(self, loader: DataLoader, length: int) -> None:
+        self.loader, self.length = loader, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+@LOOPS.register_module()
+class StreamTrainLoop(IterBasedTrainLoop):
+    """MMEngine's ``IterBasedTrainLoop`` for an ``IterableDataset`` without a length.
+
+    MMEngine asks every data set for its length, at the latest for its learning-rate schedulers.
+    Set ``train_dataloader.sampler=None``, since a stream chooses the order itself. A resumed run
+    reads and leaves out what was trained on before.
+
+    Args:
+        runner (Runner): The Runner.
+        dataloader (dict | DataLoader): Config of the data loader, or the loader.
+        max_iters (int): Iterations in all.
+        epoch_length (int): Iterations that count as one epoch, for schedules given in epochs.
+        kwargs: Those of MMEngine's loop, such as ``val_interval``.
+    """
+
+    def __init__(
+        self, runner, dataloader, max_iters: int, epoch_length: int | None = None, **kwargs
+    ) -> None:
+        epoch_length = max_iters if epoch_length is None else epoch_length
+        check_number('train_cfg.epoch_length', epoch_length, whole=True, at_least=1)
+        if isinstance(dataloader, dict):
+            diff_rank_seed = runner._randomness_cfg.get('diff_rank_seed', False)
+            dataloader = runner.build_dataloader(
+                dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed
+            )
+        super().__init__(runner, DeclaredLength(dataloader, epoch_length), max_iters, **kwargs)

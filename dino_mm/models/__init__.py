@@ -1,7 +1,7 @@
-from .algorithms import DINO, DINONetwork, FeatureExtractor
+from .algorithms import DINO, DINONetwork, FeatureExtractor, SelfDistillation
 from .backbones import VisionTransformer
 from .heads import DINOHead
-from .losses import DINOLoss
+from .losses import DINOLoss, MovingCenter
 from .necks import (
     ClassToken,
     GlobalAveragePool,
@@ -9,6 +9,7 @@ from .necks import (
     LayerNorm2d,
     SimpleFeaturePyramid,
 )
+from .outputs import NetworkOutputs
 from .preprocessors import MultiCropDataPreprocessor
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     'GlobalAveragePool',
     'LastLayers',
     'LayerNorm2d',
+    'MovingCenter',
     'MultiCropDataPreprocessor',
+    'NetworkOutputs',
+    'SelfDistillation',
     'SimpleFeaturePyramid',
     'VisionTransformer',
 ]

@@ -125,7 +125,8 @@ class TrajectoryHook(Hook):
 
     def _keep_first(self, name: str):
         def hook(module, args, output) -> None:
-            self.outputs.setdefault(name, output.detach().clone())
+            if output.logits is not None:
+                self.outputs.setdefault(name, output.logits.detach().clone())
 
         return hook
 
@@ -238,7 +239,7 @@ def trajectory_config(
         ),
         train_cfg=dict(type='ResumableTrainLoop', max_epochs=config['epochs']),
         custom_hooks=[
-            dict(type='SetEpochHook'),
+            dict(type='ProgressHook'),
             dict(
                 type='WeightDecayHook',
                 start=config['weight_decay'],

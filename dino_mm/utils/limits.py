@@ -11,6 +11,8 @@ class Limits:
         title: What the value is, for pictures.
         low: The value that means failure at the lower end.
         high: The value that means failure at the upper end.
+        low_label: Name of the lower end, for pictures.
+        high_label: Name of the upper end.
         at_low: What has happened near ``low``, and what to change.
         at_high: What has happened near ``high``, and what to change.
     """
@@ -18,6 +20,8 @@ class Limits:
     title: str
     low: float
     high: float
+    low_label: str
+    high_label: str
     at_low: str
     at_high: str
 

@@ -1,10 +1,12 @@
-"""Old names of config keys and values, which go on working for one release."""
+"""Old names that go on working: of config keys, values and classes for one release, of state keys
+for good."""
 
 import functools
 import warnings
 from collections.abc import Callable, Mapping
 
 from mmengine.registry import Registry
+from torch import nn
 
 
 def renamed_keys(**names: str) -> Callable[[type], type]:
@@ -56,6 +58,26 @@ def register_old_name(registry: Registry, old: str, cls: type) -> None:
         cls.__init__(self, *args, **kwargs)
 
     registry.register_module(name=old, module=type(cls.__name__, (cls,), dict(__init__=init)))
+
+
+def keep_state_key(module: nn.Module, name: str, key: str) -> None:
+    """Makes checkpoints hold a tensor of a module under the key that they have had for it.
+
+    Args:
+        module (nn.Module): Any module.
+        name (str): The tensor's name in the module.
+        key (str): Its key in the module's state.
+    """
+
+    def after_saving(_, state, prefix, *args) -> None:
+        state[prefix + key] = state.pop(prefix + name)
+
+    def before_loading(_, state, prefix, *args) -> None:
+        if prefix + key in state:
+            state[prefix + name] = state.pop(prefix + key)
+
+    module.register_state_dict_post_hook(after_saving)
+    module.register_load_state_dict_pre_hook(before_loading)
 
 
 def warn_renamed(old: str, new: str) -> None:

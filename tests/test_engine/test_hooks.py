@@ -1,4 +1,3 @@
-import logging
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -7,7 +6,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from dino_mm.engine.hooks import EMAHook, ReportHook, ema_update_
+from dino_mm.engine.hooks import EMAHook, ReportHook
+from dino_mm.models.algorithms import ema_update_
 from dino_mm.registry import HOOKS, MODELS
 from dino_mm.utils.schedules import cosine_schedule
 
@@ -101,10 +101,9 @@ def test_a_run_repeats_from_its_seed_whatever_the_workers(make_runner) -> None:
 @pytest.mark.parametrize(
     'entropy, expected', [(3.46, 'prefers no prototype'), (0.001, 'with one prototype'), (2.0, '')]
 )
-def test_collapse_is_told_once(make_runner, caplog, entropy, expected) -> None:
+def test_collapse_is_told_once(make_runner, entropy, expected) -> None:
     runner = make_runner()
-    hook = HOOKS.build(dict(type='MonitorHook', patience=3, margin=0.005))
-    caplog.set_level(logging.WARNING)
+    hook = HOOKS.build(dict(type='MonitorHook', margin=0.005))
     messages = []
     runner.logger.warning = messages.append
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -142,14 +141,18 @@ def test_steps_without_a_finite_gradient_end_the_run_by_name(make_runner, fused,
     }
     runner = make_runner(**changes)
     runner.register_hook(Spoil(range(6)), priority='HIGHEST')
-    with pytest.raises(FloatingPointError, match='the loss was not finite.* in [34] iter.*lr'):
+    with pytest.raises(
+        FloatingPointError, match='the loss was not finite.*latest [34] optimizer steps.*lr'
+    ):
         runner.train()
 
 
-def test_a_run_that_ends_broken_says_so(make_runner) -> None:
+@pytest.mark.parametrize('broken, fails', [(range(6), True), ((3, 4, 5), False)])
+def test_only_a_run_without_a_single_good_step_fails_at_its_end(make_runner, broken, fails) -> None:
     runner = make_runner(**{'default_hooks.monitor': dict(type='MonitorHook')})
-    runner.register_hook(Spoil((3, 4, 5)), priority='HIGHEST')
-    with pytest.raises(FloatingPointError, match='no optimizer step was made in 3 iterations'):
+    runner.register_hook(Spoil(broken), priority='HIGHEST')
+    told = pytest.raises(FloatingPointError, match='latest 6 optimizer steps were skipped')
+    with told if fails else nullcontext():
         runner.train()
 
 
@@ -159,7 +162,7 @@ def test_single_broken_steps_are_skipped_and_told(make_runner) -> None:
     messages = []
     runner.logger.warning = messages.append
     runner.train()
-    assert [m.split(',')[0] for m in messages] == ['skipped 1 optimizer steps'] * 2
+    assert [m.split(',')[0] for m in messages] == ['1 of 3 optimizer steps were skipped'] * 2
     assert all(v.isfinite().all() for v in runner.model.state_dict().values())
 
 
@@ -173,20 +176,6 @@ def test_a_skipped_step_of_many_iterations_is_one(make_runner) -> None:
     runner.register_hook(Spoil((0, 1)), priority='HIGHEST')
     runner.train()
     assert runner.iter == 6
-
-
-@pytest.mark.parametrize('scaling, good, ends_broken', [(1, 1, 0), (1, 0, 1), (0, 1, 1)])
-def test_a_last_step_lost_to_loss_scaling(make_runner, scaling, good, ends_broken) -> None:
-    runner = make_runner()
-    wrapper = runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    wrapper.scaler = SimpleNamespace(is_enabled=lambda: bool(scaling))
-    hook = HOOKS.build(dict(type='MonitorHook'))
-    hook.before_train(runner)
-    hook.checked = hook.last_good = good
-    runner.train_loop._iter = good + 1
-    wrapper.pop_skipped = lambda: (1, 'the loss')
-    with pytest.raises(FloatingPointError) if ends_broken else nullcontext():
-        hook.after_train(runner)
 
 
 def test_scalars_reach_the_host_only_where_they_are_logged(make_runner) -> None:
@@ -230,12 +219,13 @@ def test_histories_stay_short(make_runner) -> None:
 
 def test_a_bfloat16_teacher_follows_without_drift() -> None:
     torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     student = torch.randn(4000) * 0.02
     exact, rough = student.clone(), student.bfloat16()
     frozen = rough.clone()
     for _ in range(600):
         student = student + 1e-4
-        ema_update_([exact, rough], [student, student], 0.996)
+        ema_update_([exact, rough], [student, student], 0.996, generator)
         frozen = torch.lerp(frozen.float(), student, 0.004).bfloat16()
     ulp = exact.abs() * 2**-8
     error = rough.float() - exact

@@ -8,7 +8,6 @@ from mmengine.hooks import Hook
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dino_mm.engine.hooks import ema_update_
 from dino_mm.engine.optimizers import LARS, clip_each_grad_, regularized_names
 from dino_mm.models import DINOHead
 from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
@@ -109,22 +108,22 @@ def test_non_finite_gradients_skip_the_step_and_are_named(name) -> None:
     head = DINOHead(4, out_dim=3, hidden_dim=4, bottleneck_dim=2)
     wrapper = build(head, optimizer=OPTIMIZERS[name], clip_grad=3.0)
     x = torch.randn(2, 4)
-    wrapper.update_params(head(x).sum())
+    wrapper.update_params(head(x).logits.sum())
     before = [p.detach().clone() for p in head.parameters()]
     state = copy.deepcopy(wrapper.optimizer.state_dict()['state'])
     handle = head.mlp[2].bias.register_hook(lambda grad: grad * float('nan'))
-    wrapper.update_params(head(x).sum())
+    wrapper.update_params(head(x).logits.sum())
     handle.remove()
     assert all(p.equal(b) for p, b in zip(head.parameters(), before, strict=True))
     after = wrapper.optimizer.state_dict()['state']
     for index, moments in state.items():
         for key, value in moments.items():
             assert after[index][key].equal(value), key
-    assert wrapper.pop_skipped() == (1, 'the gradient of mlp.2.bias')
-    wrapper.update_params(head(x).sum() * float('nan'))
-    assert wrapper.pop_skipped() == (1, 'the loss')
-    wrapper.update_params(head(x).sum())
-    assert wrapper.pop_skipped() == (0, '')
+    assert wrapper.pop_steps() == (2, 1, 'the gradient of mlp.2.bias')
+    wrapper.update_params(head(x).logits.sum() * float('nan'))
+    assert wrapper.pop_steps() == (1, 1, 'the loss')
+    wrapper.update_params(head(x).logits.sum())
+    assert wrapper.pop_steps() == (1, 0, '')
     assert not head.mlp[0].weight.equal(before[0])
 
 
@@ -167,16 +166,15 @@ class Asked(TorchDispatchMode):
 def test_a_fused_step_asks_the_device_nothing(toy_model) -> None:
     model = MODELS.build(toy_model)
     wrapper = build(model, optimizer=FUSED, clip_grad=3.0)
-    student, teacher = list(model.student.parameters()), list(model.teacher.parameters())
     for fused in (True, False):
         wrapper.optimizer.param_groups[0]['fused'] = fused
         with Asked() as asked, wrapper.optim_context(model):
             outputs = model([torch.randn(2, 3, 32, 32)] * 2, mode='loss')
             wrapper.update_params(outputs['loss'])
-            ema_update_(teacher, student, 0.9)
+            model.update_teacher(0.9)
         if fused:  # the loss looks at its own factor, on a CPU only
             assert asked.where == ['_scaled']
-            wrapper.optimizer = torch.optim.AdamW(student)
+            wrapper.optimizer = torch.optim.AdamW(model.student.parameters())
         else:
             assert 'step' in asked.where
 
@@ -191,7 +189,7 @@ def test_a_fused_optimizer_equals_the_plain_one() -> None:
     for _ in range(4):
         x = torch.randn(2, 4)
         for head, wrapper in zip(heads, wrappers, strict=True):
-            wrapper.update_params(head(x).square().sum())
+            wrapper.update_params(head(x).logits.square().sum())
     for ours, theirs in zip(*(head.parameters() for head in heads), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
@@ -201,7 +199,7 @@ def test_bfloat16_autocast_on_this_device() -> None:
     for dtype, expected in (('bfloat16', torch.bfloat16), (None, torch.float32)):
         wrapper = build(head, dtype=dtype)
         with wrapper.optim_context(head):
-            assert head(torch.randn(2, 4)).dtype is expected
+            assert head(torch.randn(2, 4)).logits.dtype is expected
 
 
 def test_unknown_dtype_is_named() -> None:

@@ -5,7 +5,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from dino_mm.models import ClassToken, GlobalAveragePool
-from dino_mm.models.algorithms.dino import without_stochastic_depth
+from dino_mm.models.algorithms.self_distillation import without_stochastic_depth
 from dino_mm.registry import MODELS
 
 PUBLISHED_INIT = dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0)
@@ -66,7 +66,7 @@ def test_any_backbone_trains_through_the_runner(family, make_runner, toy_model) 
     def spy(student, teacher):
         if not before:
             before.update(copy.deepcopy(model.state_dict()))
-        shapes.append((tuple(student.shape), tuple(teacher.shape)))
+        shapes.append((tuple(student.logits.shape), tuple(teacher.logits.shape)))
         return original(student, teacher)
 
     model.criterion.forward = spy
@@ -117,8 +117,10 @@ def test_the_teacher_has_no_stochastic_depth(toy_model) -> None:
     toy_model['backbone']['drop_path_rate'] = 0.5
     model = MODELS.build(toy_model).train()
     crops = [torch.randn(8, 3, 32, 32)] * 2
-    assert model.teacher(crops).equal(model.teacher(crops))
-    assert not model.student(crops).equal(model.student(crops))
+    first, second = (model.teacher(crops).logits for _ in range(2))
+    assert first.equal(second)
+    first, second = (model.student(crops).logits for _ in range(2))
+    assert not first.equal(second)
 
 
 def test_nor_has_one_whose_backbone_drops_paths_by_itself() -> None:
@@ -136,7 +138,7 @@ def test_the_teacher_sees_only_global_crops_and_no_copies(toy_model, logit_chunk
         getattr(model, name).backbone.register_forward_pre_hook(
             lambda module, args, name=name: seen.__setitem__(name, args[0])
         )
-    crops = [torch.randn(2, 3, s, s) for s in (32, 32, 16, 16)]
+    crops = [crop for s in (32, 16) for crop in torch.randn(4, 3, s, s).chunk(2)]
     model(crops, mode='loss')['loss'].backward()
     (teacher,), (student, small) = seen['teacher'], seen['student']
     assert teacher.equal(torch.cat(crops[:2])) and small.equal(torch.cat(crops[2:]))
@@ -145,7 +147,6 @@ def test_the_teacher_sees_only_global_crops_and_no_copies(toy_model, logit_chunk
 
 
 def test_crops_of_one_size_are_told_apart(toy_model) -> None:
-    toy_model['loss']['num_global'] = 2
     model = MODELS.build(toy_model)
     crops = [torch.randn(2, 3, 32, 32) for _ in range(3)]
     seen = {}
@@ -160,11 +161,10 @@ def test_logits_in_chunks_train_alike(toy_model) -> None:
     # Float32 alone is off by the bound for many draws; test_dino_loss.py has it in float64.
     torch.manual_seed(28)
     crops = [torch.randn(3, 3, s, s) for s in (32, 32, 16)]
-    model = MODELS.build(toy_model)
+    whole, in_chunks = (MODELS.build(toy_model | dict(logit_chunk=n)) for n in (None, 2))
+    in_chunks.load_state_dict(whole.state_dict())
     results = []
-    for model.logit_chunk in (None, 2):
-        model.zero_grad()
-        model.criterion.center.zero_()
+    for model in (whole, in_chunks):
         model(crops, mode='loss')['loss'].backward()
         gradients = {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
         results.append(gradients | dict(center=model.criterion.center.clone()))
@@ -184,9 +184,15 @@ def test_modes(toy_model) -> None:
         model(images, mode='train')
 
 
-@pytest.mark.parametrize('crops', [torch.zeros(2, 3, 32, 32), [torch.zeros(2, 3, 32, 32)]])
-def test_wrong_crop_counts_name_the_transform(toy_model, crops) -> None:
-    with pytest.raises(ValueError, match='at least 2 crops.*DINOMultiCrop'):
+@pytest.mark.parametrize(
+    'crops, message',
+    [
+        (torch.zeros(2, 3, 32, 32), 'list of crops.*DINOMultiCrop'),
+        ([torch.zeros(2, 3, 32, 32)], 'at least 2 crops.*holds 1.*DINOMultiCrop'),
+    ],
+)
+def test_wrong_crop_counts_name_the_transform(toy_model, crops, message) -> None:
+    with pytest.raises(ValueError, match=message):
         MODELS.build(toy_model)(crops, mode='loss')
 
 

@@ -26,14 +26,14 @@ def test_published_keys_and_size() -> None:
 
 def test_output_is_the_cosine_to_each_prototype() -> None:
     head = DINOHead(**TOY)
-    out = head(torch.randn(5, 12))
+    out = head(torch.randn(5, 12)).logits
     assert out.shape == (5, 20)
     assert out.abs().max() <= 1
     scaled = DINOHead(**TOY, norm_last_layer=False)
     scaled.load_state_dict(head.state_dict())
     scaled.last_layer.weight_g.data.fill_(3.0)
     x = torch.randn(5, 12)
-    torch.testing.assert_close(scaled(x), 3 * head(x))
+    torch.testing.assert_close(scaled(x).logits, 3 * head(x).logits)
 
 
 def test_matches_weight_norm_of_pytorch() -> None:
@@ -42,7 +42,7 @@ def test_matches_weight_norm_of_pytorch() -> None:
     theirs.parametrizations.weight.original0.data.fill_(1)
     theirs.parametrizations.weight.original1.data.copy_(head.last_layer.weight_v)
     x = torch.randn(3, 8)
-    torch.testing.assert_close(head.last_layer(x), theirs(x))
+    torch.testing.assert_close(head.last_layer(x)[0], theirs(x))
 
 
 @pytest.mark.parametrize('norm', [None, 'bn', 'ln'])
@@ -54,7 +54,7 @@ def test_depths_and_norms(norm, num_layers) -> None:
     assert kinds.count(nn.GELU) == num_layers - 1
     norms = kinds.count(nn.BatchNorm1d) + kinds.count(nn.LayerNorm)
     assert norms == (num_layers - 1 if norm else 0)
-    head(torch.randn(4, 12)).sum().backward()
+    head(torch.randn(4, 12)).logits.sum().backward()
 
 
 @pytest.mark.parametrize('fixed', [True, False])
@@ -76,7 +76,26 @@ def test_survives_deepcopy_after_use_and_compile() -> None:
     torch.testing.assert_close(traced(x), expected)
 
 
-@pytest.mark.parametrize('change', [dict(num_layers=0), dict(norm='group')])
+def test_what_logits_are_made_of() -> None:
+    head, x = DINOHead(**TOY), torch.randn(5, 12)
+    logits, bottleneck, prototypes = head(x)
+    torch.testing.assert_close(bottleneck @ prototypes.T, logits)
+    torch.testing.assert_close(bottleneck.norm(dim=-1), torch.ones(5))
+    alone = head(x, logits=False)
+    assert alone.logits is None and alone.bottleneck.equal(bottleneck)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(num_layers=0),
+        dict(norm='group'),
+        dict(in_dim=0),
+        dict(hidden_dim=1.5),
+        dict(bottleneck_dim=0),
+        dict(out_dim=1),
+    ],
+)
 def test_wrong_options_are_named(change) -> None:
     with pytest.raises(ValueError, match='head.' + next(iter(change))):
-        DINOHead(**TOY, **change)
+        DINOHead(**TOY | change)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dino_mm.models import DINOLoss
-from dino_mm.models.losses.chunked import empty_in_large_pages
-from dino_mm.models.losses.dino_loss import dino_cross_entropy, teacher_probabilities
+from dino_mm.models import DINOLoss, NetworkOutputs
+from dino_mm.models.losses.dino_loss import dino_cross_entropy
+from dino_mm.models.losses.fused import empty_in_large_pages
+from dino_mm.utils.progress import Progress
 
 
 def pairwise(student, targets, temperature):
@@ -35,17 +36,33 @@ def test_value_and_gradient_equal_the_sum_over_pairs(views, num_global) -> None:
     torch.testing.assert_close(our_gradient, gradient, rtol=1e-4, atol=1e-7)
 
 
+def teacher_probabilities(logits, center, temperature):
+    """The definition of the targets."""
+    return ((logits - center) / temperature).softmax(-1)
+
+
+def apply(criterion, student, teacher, batch):
+    """The loss of logits, or of pairs of bottleneck and prototypes."""
+
+    def outputs(given) -> NetworkOutputs:
+        if isinstance(given, torch.Tensor):
+            return NetworkOutputs(batch, logits=given)
+        return NetworkOutputs(batch, bottleneck=given[0], prototypes=given[1])
+
+    return criterion(outputs(student), outputs(teacher))
+
+
 def plain_loss(criterion, student, teacher, views):
     """Loss of the module by the definition, in the inputs' precision."""
     targets = teacher_probabilities(teacher, criterion.center, criterion.teacher_temp)
     by_view = student.view(views, -1, student.shape[-1])
-    return pairwise(by_view, targets.view(criterion.num_global, -1, student.shape[-1]), 0.1)
+    return pairwise(by_view, targets.view(-1, *by_view.shape[1:]), 0.1)
 
 
 def problem(views=4, num_global=2, batch=5, dim=6, out_dim=33, dtype=torch.float64):
     """Embeddings and prototypes of student and teacher, and a criterion with a center."""
     torch.manual_seed(0)
-    criterion = DINOLoss(out_dim, num_global=num_global).to(dtype)
+    criterion = DINOLoss(out_dim).to(dtype)
     criterion.center.normal_(std=0.1)
     student, teacher = torch.randn(views * batch, dim), torch.randn(num_global * batch, dim)
     prototypes = torch.randn(2, out_dim, dim)
@@ -62,7 +79,7 @@ def test_chunks_give_value_and_gradient_of_the_plain_loss(views, num_global, chu
     expected = plain_loss(criterion, student, teacher, views)
     # A factor such as gradient accumulation's reaches the gradient.
     (gradient,) = torch.autograd.grad(expected / 4, student)
-    out = criterion(student, teacher)
+    out = apply(criterion, student, teacher, 5)
     (ours,) = torch.autograd.grad(out['loss'] / 4, student)
     torch.testing.assert_close(out['loss'], expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(ours, gradient, rtol=1e-5, atol=1e-9)
@@ -73,9 +90,10 @@ def test_never_holding_all_logits_gives_the_same(chunk) -> None:
     criterion, inputs = problem()
     z, prototypes, teacher, teacher_prototypes = inputs
     twin = copy.deepcopy(criterion)
-    expected = twin(z @ prototypes.T, teacher @ teacher_prototypes.T)
+    expected = apply(twin, z @ prototypes.T, teacher @ teacher_prototypes.T, 5)
     gradients = torch.autograd.grad(expected['loss'] * 3, (z, prototypes))
-    out = criterion.from_embeddings(*inputs, chunk=chunk)
+    criterion.logit_chunk = chunk
+    out = apply(criterion, inputs[:2], inputs[2:], 5)
     ours = torch.autograd.grad(out['loss'] * 3, (z, prototypes))
     for key, value in expected.items():
         torch.testing.assert_close(out[key], value)
@@ -94,7 +112,7 @@ def test_half_precision_logits(dtype, tolerance) -> None:
     factor = 2.0**14 if dtype is torch.float16 else 1  # float16 comes with loss scaling
     expected = plain_loss(criterion, wide, teacher.float(), 10)
     (gradient,) = torch.autograd.grad(expected * factor, wide)
-    out = criterion(logits, teacher)
+    out = apply(criterion, logits, teacher, 64)
     (ours,) = torch.autograd.grad(out['loss'] * factor, logits)
     assert out['loss'].dtype is torch.float32 and ours.dtype is dtype
     torch.testing.assert_close(out['loss'], expected, rtol=1e-6, atol=0)
@@ -111,9 +129,10 @@ def test_embeddings_under_autocast(dtype) -> None:
         criterion = DINOLoss(33)
         with torch.autocast('cpu', dtype):
             if fused:
-                out = criterion.from_embeddings(*inputs, chunk=2)
+                criterion.logit_chunk = 2
+                out = apply(criterion, inputs[:2], inputs[2:], 5)
             else:
-                out = criterion(inputs[0] @ inputs[1].T, inputs[2] @ inputs[3].T)
+                out = apply(criterion, inputs[0] @ inputs[1].T, inputs[2] @ inputs[3].T, 5)
         results.append((out['loss'], *torch.autograd.grad(out['loss'], inputs[:2])))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2 * theirs.abs().max().item())
@@ -121,7 +140,7 @@ def test_embeddings_under_autocast(dtype) -> None:
 
 def test_a_chunked_loss_refuses_a_second_backward_pass() -> None:
     criterion, (z, prototypes, *teacher) = problem()
-    loss = criterion(z @ prototypes.T, teacher[0] @ teacher[1].T)['loss']
+    loss = apply(criterion, z @ prototypes.T, teacher[0] @ teacher[1].T, 5)['loss']
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match='loss.chunk_size=0'):
         loss.backward()
@@ -147,7 +166,7 @@ def test_center_follows_the_teacher_after_the_loss() -> None:
         student, teacher = torch.randn(12, 6), torch.randn(6, 6)
         targets = teacher_probabilities(teacher, center, 0.04).view(2, 3, 6)
         expected = pairwise(student.view(4, 3, 6), targets, 0.1)
-        out = criterion(student, teacher)
+        out = apply(criterion, student, teacher, 3)
         assert out['loss'].item() == pytest.approx(expected.item(), rel=1e-5)
         center = 0.8 * center + 0.2 * teacher.mean(0, keepdim=True)
         torch.testing.assert_close(criterion.center, center)
@@ -155,13 +174,15 @@ def test_center_follows_the_teacher_after_the_loss() -> None:
 
 def test_statistics() -> None:
     criterion = DINOLoss(out_dim=8)
-    flat = criterion(torch.zeros(6, 8), torch.zeros(4, 8))
+    flat = apply(criterion, torch.zeros(6, 8), torch.zeros(4, 8), 2)
     assert flat['loss'].item() == pytest.approx(math.log(8))
-    assert flat['teacher_entropy'].item() == pytest.approx(criterion.max_entropy)
+    assert flat['teacher_entropy'].item() == pytest.approx(
+        criterion.limits()['teacher_entropy'].high
+    )
     assert flat['teacher_student_kl'].item() == pytest.approx(0, abs=1e-6)
     peaked = torch.zeros(4, 8)
     peaked[:, 3] = 10
-    assert criterion(torch.zeros(6, 8), peaked)['teacher_entropy'].item() < 1e-3
+    assert apply(criterion, torch.zeros(6, 8), peaked, 2)['teacher_entropy'].item() < 1e-3
 
 
 def test_temperature_warms_up_by_epoch() -> None:
@@ -170,7 +191,7 @@ def test_temperature_warms_up_by_epoch() -> None:
     )
     temperatures = []
     for epoch in range(6):
-        criterion.set_epoch(epoch)
+        criterion.set_progress(Progress(5 * epoch + 2, 30, epoch_length=5))
         temperatures.append(criterion.teacher_temp)
     assert temperatures == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07])
 
@@ -178,22 +199,52 @@ def test_temperature_warms_up_by_epoch() -> None:
 def test_float32_under_autocast() -> None:
     criterion = DINOLoss(out_dim=64)
     student, teacher = torch.randn(8, 64), torch.randn(4, 64)
-    expected = DINOLoss(out_dim=64)(student, teacher)['loss']
+    expected = apply(DINOLoss(out_dim=64), student, teacher, 2)['loss']
     with torch.autocast('cpu', torch.bfloat16):
-        loss = criterion(student, teacher)['loss']
+        loss = apply(criterion, student, teacher, 2)['loss']
     assert loss.dtype is torch.float32
     assert loss.item() == expected.item()
 
 
 def test_a_broken_teacher_output_leaves_the_center_alone() -> None:
     criterion = DINOLoss(out_dim=4)
-    criterion.update_center(torch.ones(1, 4))
+    criterion.targets.update(torch.ones(1, 4))
     before = criterion.center.clone()
-    criterion.update_center(torch.full((1, 4), float('nan')))
+    criterion.targets.update(torch.full((1, 4), float('nan')))
     assert criterion.center.equal(before)
 
 
-@pytest.mark.parametrize('key', ['student_temp', 'teacher_temp', 'warmup_teacher_temp'])
-def test_temperatures_must_be_positive(key) -> None:
-    with pytest.raises(ValueError, match=f'loss.{key}'):
-        DINOLoss(4, **{key: 0.0})
+def test_temperature_warms_up_by_step_where_the_length_is_no_number_of_epochs() -> None:
+    criterion = DINOLoss(
+        4, teacher_temp=0.07, warmup_teacher_temp=0.04, warmup_teacher_temp_epochs='10%'
+    )
+    temperatures = []
+    for iteration in range(6):
+        criterion.set_progress(Progress(iteration, 40, epoch_length=5))
+        temperatures.append(criterion.teacher_temp)
+    assert temperatures == pytest.approx([0.04, 0.05, 0.06, 0.07, 0.07, 0.07])
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        dict(student_temp=0.0),
+        dict(teacher_temp=-0.04),
+        dict(warmup_teacher_temp=0),
+        dict(center_momentum=2),
+        dict(chunk_size=-1),
+        dict(out_dim=1),
+        dict(warmup_teacher_temp_epochs=-1),
+    ],
+)
+def test_wrong_options_are_named(change) -> None:
+    with pytest.raises(ValueError, match=r'loss\.' + next(iter(change))):
+        DINOLoss(**dict(out_dim=4) | change)
+
+
+def test_the_center_is_saved_and_loaded_under_its_published_place() -> None:
+    criterion, twin = DINOLoss(4), DINOLoss(4)
+    criterion.center.normal_()
+    assert list(criterion.state_dict()) == ['center']
+    twin.load_state_dict(criterion.state_dict())
+    assert twin.center.equal(criterion.center)

@@ -1,9 +1,10 @@
 from .compile_hook import CompileHook
-from .ema_hook import EMAHook, ema_update_
-from .epoch_hooks import FreezeLastLayerHook, SetEpochHook
+from .ema_hook import EMAHook
+from .freeze_last_layer_hook import FreezeLastLayerHook
 from .interrupt_hook import InterruptHook
 from .monitor_hook import MonitorHook
 from .picture_hook import DetectionPictureHook, SegmentationPictureHook
+from .progress_hook import ProgressHook
 from .report_hook import ReportHook
 from .runtime_info_hook import DeferredRuntimeInfoHook
 from .segmentation_check_hook import SegmentationCheckHook
@@ -18,11 +19,10 @@ __all__ = [
     'FreezeLastLayerHook',
     'InterruptHook',
     'MonitorHook',
+    'ProgressHook',
     'ReportHook',
     'SegmentationCheckHook',
     'SegmentationPictureHook',
-    'SetEpochHook',
     'StrictLoadHook',
     'WeightDecayHook',
-    'ema_update_',
 ]

@@ -2,7 +2,6 @@
 
 import time
 
-import torch
 from mmengine.hooks import Hook
 from torch import nn
 
@@ -26,11 +25,9 @@ class CompileHook(Hook):
         self.options = dict(dynamic=False) | options
 
     def compile(self, model: nn.Module) -> None:
-        """Compiles the parts of a :class:`DINO` in place; work is done on first use."""
-        for network in (model.student, model.teacher):
-            for module in [*getattr(network.backbone, 'blocks', [network.backbone]), network.head]:
-                module.compile(**self.options)
-        model.criterion.kernel = torch.compile(model.criterion.kernel, **self.options)
+        """Compiles in place what the model says; work is done on first use."""
+        for part in model.parts_to_compile():
+            part.compile(**self.options)
 
     def before_train(self, runner) -> None:
         self.compile(unwrap(runner.model))

@@ -9,9 +9,13 @@ from mmengine.hooks import Hook
 
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
+from dino_mm.utils.checks import check_number
 from dino_mm.utils.wrappers import unwrap
 
 from .utils import is_logged
+
+#: Points of the curves at most, each the mean of the iterations since the one before.
+CURVE_POINTS = 2000
 
 
 def format_report(baselines: dict[str, float], history: list[tuple[int, float]]) -> str:
@@ -33,7 +37,8 @@ def format_report(baselines: dict[str, float], history: list[tuple[int, float]])
 class ReportHook(Hook):
     """Evaluates before training and reports after it.
 
-    Afterwards the work dir holds ``backbone.pth`` (teacher), ``curves.png`` and, for our vision
+    Afterwards the work dir holds ``backbone.pth`` (the teacher, or the student where no
+    teacher moves), ``curves.png`` and, for our vision
     transformer, ``attention.png``; the log tells where and, where the config evaluates k-NN,
     shows the accuracies beside those of the untrained backbone.
 
@@ -41,7 +46,6 @@ class ReportHook(Hook):
         metric (str): Validation metric to follow.
         raw_pixels (bool): Also evaluate raw pixels on the same split (small images only).
         attention_images (int): Validation images in the attention picture.
-        curve_points (int): Points of the curves, each the mean of the iterations since the last.
     """
 
     priority = 'LOWEST'
@@ -51,16 +55,16 @@ class ReportHook(Hook):
         metric: str = 'knn/k20_top1',
         raw_pixels: bool = False,
         attention_images: int = 6,
-        curve_points: int = 2000,
     ) -> None:
+        check_number('ReportHook.attention_images', attention_images, whole=True, at_least=1)
         self.metric, self.raw_pixels = metric, raw_pixels
-        self.attention_images, self.curve_points = attention_images, curve_points
+        self.attention_images = attention_images
 
     def before_train(self, runner) -> None:
         # Kept in the message hub, and so in the checkpoints of an interrupted run.
         self.baselines = runner.message_hub.runtime_info.setdefault('report_baselines', {})
         self.history = runner.message_hub.runtime_info.setdefault('report_history', [])
-        #: Rows of iteration, loss and teacher entropy.
+        #: Rows of iteration, loss and the values that have limits.
         self.curves = runner.message_hub.runtime_info.setdefault('report_curves', [])
         for key in ('report_baselines', 'report_history', 'report_curves'):
             runner.message_hub.update_info(key, runner.message_hub.get_info(key), resumed=True)
@@ -73,10 +77,10 @@ class ReportHook(Hook):
         # The message hub remembers the latest iterations only.
         done = runner.iter + 1
         since = done - (self.curves[-1][0] if self.curves else 0)
-        if is_logged(runner, batch_idx) and since * self.curve_points >= runner.max_iters:
+        if is_logged(runner, batch_idx) and since * CURVE_POINTS >= runner.max_iters:
             means = [
                 float(runner.message_hub.get_scalar(f'train/{name}').mean(since))
-                for name in ('loss', 'teacher_entropy')
+                for name in ('loss', *unwrap(runner.model).limits())
             ]
             self.curves.append((done, *means))
 
@@ -120,16 +124,16 @@ class ReportHook(Hook):
             iter=runner.iter,
             knn={self.metric: self.history[-1][1]} if self.history else {},
         )
-        export_backbone(model.teacher.backbone, files['backbone'], meta)
+        export_backbone(model.learned.backbone, files['backbone'], meta)
         files['curves'] = os.path.join(folder, 'curves.png')
         draw_curves(
             files['curves'],
             np.array(self.curves).T,
-            model.criterion.max_entropy,
+            list(model.limits().values()),
             self.history,
             self.baselines,
         )
-        if hasattr(model.teacher.backbone, 'get_attention') and runner.val_loop is not None:
+        if hasattr(model.learned.backbone, 'get_attention') and runner.val_loop is not None:
             files['attention'] = os.path.join(folder, 'attention.png')
             self._draw_attention(runner, model, files['attention'])
         files['log'] = runner.log_dir
@@ -148,5 +152,5 @@ class ReportHook(Hook):
         pictures = torch.stack([image for image in images if image.shape == images[0].shape])
         inputs = model.data_preprocessor(dict(inputs=pictures))['inputs']
         with model.teacher_precision(inputs.device):
-            attention = class_token_attention(model.teacher.backbone, inputs)
+            attention = class_token_attention(model.learned.backbone, inputs)
         draw_attention(path, pictures, attention.float())

@@ -1,18 +1,7 @@
 """What several hooks ask of the Runner."""
 
-import math
-
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
-
-
-def optimizer_step(runner: Runner, done: int) -> tuple[int, int]:
-    """Index of the optimizer step that iteration ``done`` belongs to, and their total number.
-
-    With gradient accumulation several iterations share one step.
-    """
-    accumulated = runner.optim_wrapper._accumulative_counts
-    return done // accumulated, math.ceil(runner.max_iters / accumulated)
 
 
 def is_logged(runner: Runner, batch_idx: int) -> bool:

@@ -2,10 +2,10 @@
 
 from mmengine.hooks import Hook
 
+from dino_mm.engine.progress import progress_of
 from dino_mm.registry import HOOKS
+from dino_mm.utils.checks import check_number
 from dino_mm.utils.schedules import cosine_schedule
-
-from .utils import optimizer_step
 
 
 @HOOKS.register_module()
@@ -21,6 +21,8 @@ class WeightDecayHook(Hook):
     """
 
     def __init__(self, start: float = 0.04, end: float = 0.4, group: str = 'decay') -> None:
+        for key, value in dict(start=start, end=end).items():
+            check_number(f'WeightDecayHook.{key}', value, at_least=0)
         self.start, self.end, self.group = start, end, group
 
     def before_train(self, runner) -> None:
@@ -33,7 +35,8 @@ class WeightDecayHook(Hook):
             )
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        value = cosine_schedule(*optimizer_step(runner, runner.iter), self.start, self.end)
+        progress = progress_of(runner)
+        value = cosine_schedule(progress.step, progress.total_steps, self.start, self.end)
         for group in self.groups:
             group['weight_decay'] = value
         runner.message_hub.update_scalar('train/weight_decay', value)

@@ -28,11 +28,16 @@ def clip_each_grad_(norms: Tensor, grads: list[Tensor], max_norm: float) -> None
     torch._foreach_mul_(grads, list(factors.unbind()))
 
 
+def accumulation_of(wrapper: OptimWrapper) -> int:
+    """Batches that share one step of an optimizer or its wrapper."""
+    return getattr(wrapper, '_accumulative_counts', 1)
+
+
 @OPTIM_WRAPPERS.register_module()
 class DINOOptimWrapper(OptimWrapper):
     """Optimizer wrapper with mixed precision on any device.
 
-    A step whose gradients are not all finite is skipped and counted; :meth:`pop_skipped` tells how
+    A step whose gradients are not all finite is skipped and counted; :meth:`pop_steps` tells how
     many were and names the first such value. With a fused optimizer all of this happens on the
     device, so that the host never waits for it.
 
@@ -59,6 +64,7 @@ class DINOOptimWrapper(OptimWrapper):
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
         self.grad_norm: Tensor | None = None  # of the last step, before clipping
         self._loss: Tensor | None = None  # of the step to come
+        self._steps = 0  # since last asked
         self._skipped: Tensor | None = None  # how often since last asked, and where
 
     @contextmanager
@@ -75,6 +81,7 @@ class DINOOptimWrapper(OptimWrapper):
         super().backward(self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs) -> None:
+        self._steps += 1
         self.scaler.unscale_(self.optimizer)
         params = [p for group in self.optimizer.param_groups for p in group['params']]
         grads = [p.grad for p in params if p.grad is not None]
@@ -115,16 +122,17 @@ class DINOOptimWrapper(OptimWrapper):
         latest = torch.stack([self._skipped[0] + 1, first])
         self._skipped = torch.where(finite, self._skipped, latest)
 
-    def pop_skipped(self) -> tuple[int, str]:
-        """Steps skipped since the last call, and what the first non-finite value of the latest was.
+    def pop_steps(self) -> tuple[int, int, str]:
+        """Steps since the last call, how many of them were skipped, and why the latest was.
 
         Halts the host until the device has caught up.
         """
-        count, place = (0, 0) if self._skipped is None else self._skipped.tolist()
-        self._skipped = None
-        if not count:
-            return 0, ''
-        return count, 'the loss' if place == 0 else f'the gradient of {self._names()[place - 1]}'
+        (skipped, place) = (0, 0) if self._skipped is None else self._skipped.tolist()
+        steps, self._steps, self._skipped = self._steps, 0, None
+        if not skipped:
+            return steps, 0, ''
+        culprit = 'the loss' if place == 0 else f'the gradient of {self._names()[place - 1]}'
+        return steps, skipped, culprit
 
     def _names(self) -> list[str]:
         names = []

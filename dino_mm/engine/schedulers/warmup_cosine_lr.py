@@ -1,10 +1,13 @@
 """Learning rate of DINO."""
 
-import math
+from dataclasses import replace
 
 from mmengine.optim import _ParamScheduler
 
+from dino_mm.engine.optimizers.optim_wrapper import accumulation_of
 from dino_mm.registry import PARAM_SCHEDULERS
+from dino_mm.utils.checks import check_number
+from dino_mm.utils.progress import Progress, parse_length
 from dino_mm.utils.schedules import cosine_schedule
 
 
@@ -15,37 +18,76 @@ class WarmupCosineLR(_ParamScheduler):
     MMEngine's ``LinearLR`` and ``CosineAnnealingLR`` chained agree with it, but never leave a
     warm-up of one iteration, and advance within a step where gradients are accumulated.
 
+    A resumed run follows its config and not the one of the checkpoint: base rates, warm-up, end and
+    lowest rate may change, from the present step on.
+
     Args:
         optimizer (OptimWrapper): Optimizer or wrapper.
-        warmup (int): Iterations of warm-up; epochs with ``convert_to_iter_based=True``.
+        warmup (int | str): Length of the warm-up: a text such as ``'10 epochs'``, ``'500 steps'``
+            or ``'5%'`` of the run, or a number of iterations (of epochs with
+            ``convert_to_iter_based=True``).
         eta_min (float): Learning rate approached at the end.
         end (int): Iterations in all; the Runner fills in the length of training.
+        epoch_length (int): Iterations of an epoch; the Runner fills it in.
     """
 
     def __init__(
-        self, optimizer, warmup: int = 0, eta_min: float = 1e-6, *, end: int, **kwargs
+        self,
+        optimizer,
+        warmup: int | str = 0,
+        eta_min: float = 1e-6,
+        *,
+        end: int,
+        epoch_length: int = 1,
+        **kwargs,
     ) -> None:
-        self.warmup, self.eta_min = warmup, eta_min
+        check_number('param_scheduler.eta_min', eta_min, at_least=0)
+        self.warmup = parse_length('param_scheduler.warmup', warmup, 'iterations')
+        self.eta_min = eta_min
+        self.progress = Progress(0, end, epoch_length, accumulation_of(optimizer))
         super().__init__(optimizer, param_name='lr', end=end, **kwargs)
 
     @classmethod
     def build_iter_from_epoch(
         cls,
         *args,
-        warmup: float = 0,
+        warmup: float | str = 0,
         end: float,
         epoch_length: int,
         by_epoch: bool = True,
         **kwargs,
     ) -> 'WarmupCosineLR':
-        """Built by the Runner for ``convert_to_iter_based=True``: epochs become iterations."""
-        warmup, end = int(warmup * epoch_length), int(end * epoch_length)
-        return cls(*args, warmup=warmup, end=end, by_epoch=False, **kwargs)
+        """Built by the Runner for ``convert_to_iter_based=True``: a plain number counts epochs."""
+        kwargs |= dict(
+            warmup=f'{warmup} epochs' if isinstance(warmup, (int, float)) else warmup,
+            end=int(end * epoch_length),
+            epoch_length=epoch_length,
+        )
+        return cls(*args, by_epoch=False, **kwargs)
+
+    def follow(self, progress: Progress) -> None:
+        """Goes to the present step of a run and sets the learning rates of that step."""
+        self.progress, self.end = progress, progress.total_iterations
+        self.last_step = self._global_step = progress.iteration
+        for group, base, value in zip(
+            self.optimizer.param_groups, self.base_values, self._get_value(), strict=True
+        ):
+            group['initial_lr'], group['lr'] = base, value
+        self._last_value = [group['lr'] for group in self.optimizer.param_groups]
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Takes over nothing but the step; see :meth:`follow`."""
+        for key in ('last_step', '_global_step'):
+            setattr(self, key, state_dict[key])
+
+    def state_dict(self) -> dict:
+        """The step alone."""
+        return dict(last_step=self.last_step, _global_step=self._global_step)
 
     def _get_value(self) -> list[float]:
-        accumulated = getattr(self.optimizer, '_accumulative_counts', 1)
-        step, warmup = self.last_step // accumulated, round(self.warmup / accumulated)
-        total = math.ceil(self.end / accumulated)
+        progress = replace(self.progress, iteration=self.last_step)
+        warmup = progress.steps(self.warmup)
         return [
-            cosine_schedule(step, total, base, self.eta_min, warmup) for base in self.base_values
+            cosine_schedule(progress.step, progress.total_steps, base, self.eta_min, warmup)
+            for base in self.base_values
         ]

@@ -1,4 +1,7 @@
-from .dino import DINO, DINONetwork
+from .dino import DINO
+from .ema import ema_update_
 from .feature_extractor import FeatureExtractor
+from .network import DINONetwork
+from .self_distillation import SelfDistillation
 
-__all__ = ['DINO', 'DINONetwork', 'FeatureExtractor']
+__all__ = ['DINO', 'DINONetwork', 'FeatureExtractor', 'SelfDistillation', 'ema_update_']

@@ -44,11 +44,3 @@ class MovingCenter(BaseModule):
         moved = self.center * self.momentum + mean * (1 - self.momentum)
         # A center with one NaN would poison every later step.
         self.center.copy_(torch.where(moved.isfinite().all(), moved, self.center))
-
-    # The center is saved as `criterion.center`, as it was before it had a module of its own.
-
-    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
-        super()._save_to_state_dict(destination, prefix.removesuffix('targets.'), keep_vars)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        super()._load_from_state_dict(state_dict, prefix.removesuffix('targets.'), *args)

@@ -11,6 +11,7 @@ from dino_mm.registry import MODELS
 from dino_mm.utils.checks import check_number
 from dino_mm.utils.limits import Limits
 from dino_mm.utils.progress import Length, Progress, parse_length
+from dino_mm.utils.renamed import keep_state_key
 from dino_mm.utils.schedules import linear_warmup
 
 from .centering import MovingCenter
@@ -94,18 +95,19 @@ class DINOLoss(BaseModule):
         check_number('loss.out_dim', out_dim, whole=True, at_least=2)
         check_number('loss.chunk_size', chunk_size, whole=True, optional=True, at_least=0)
         self.student_temp = student_temp
-        self.final_teacher_temp = teacher_temp
-        #: Teacher temperature of the present step.
-        self.teacher_temp = self.warmup_teacher_temp = warmup_teacher_temp
+        self.warmup_teacher_temp, self.final_teacher_temp = warmup_teacher_temp, teacher_temp
         self.warmup = parse_length(
             'model.loss.warmup_teacher_temp_epochs', warmup_teacher_temp_epochs
         )
+        #: Teacher temperature of the present step.
+        self.teacher_temp = warmup_teacher_temp if self.warmup.value else teacher_temp
         self.chunk_size = chunk_size
         #: Images whose logits exist at a time, where the networks leave logits to the loss.
         self.logit_chunk: int | None = None
         #: What works out one chunk. It can be compiled.
         self.kernel = cross_entropy_and_gradient
         self.targets = MovingCenter(out_dim, center_momentum)
+        keep_state_key(self, 'targets.center', 'center')
 
     @property
     def center(self) -> Tensor:
@@ -195,6 +197,8 @@ class DINOLoss(BaseModule):
                 title='teacher entropy (nats)',
                 low=0.0,
                 high=math.log(self.center.shape[-1]),
+                low_label='0: collapsed to one prototype',
+                high_label='ln K: collapsed to uniform',
                 at_low='The teacher answers every image with one prototype (entropy 0). If it stays '
                 'so, raise loss.teacher_temp, or lower loss.center_momentum.',
                 at_high='The teacher prefers no prototype any more (entropy ln K). If it stays so, '

@@ -62,7 +62,8 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
             data (dict): ``inputs``: a batch (B, C, H, W), or a list of crops of that shape, or a
                 list of equally sized images (C, H, W), which are stacked; uint8 or, without
                 ``mean``, float. ``photometric``, ``boxes`` and ``sizes`` as ``DINOMultiCrop`` made
-                them. ``data_samples`` are passed on.
+                them. All else that the batch
+                holds (``data_samples``, ``masks``) is passed on.
         """
         host = {key: data[key] for key in ('photometric', 'sizes') if key in data}
         data = self.cast_data({key: value for key, value in data.items() if key not in host})
@@ -75,9 +76,23 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
                 if len(shapes) > 1:
                     raise ValueError(f'images of one batch differ in shape: {sorted(shapes)}')
                 inputs = torch.stack(list(inputs))
-            many = not isinstance(inputs, Tensor)
-            inputs = [self._normalize(x) for x in inputs] if many else self._normalize(inputs)
-        return dict(inputs=inputs, data_samples=data.get('data_samples'))
+            if isinstance(inputs, Tensor):
+                inputs = self._normalize(inputs)
+            else:
+                inputs = self._normalize_crops(inputs)
+        own = ('inputs', 'data_samples', 'boxes')
+        rest = {key: value for key, value in data.items() if key not in own}
+        return dict(inputs=inputs, data_samples=data.get('data_samples'), **rest)
+
+    def _normalize_crops(self, crops: Sequence[Tensor]) -> list[Tensor]:
+        """Normalized crops; those of one size lie one after the other in memory, which the
+        networks make use of."""
+        out: list[Tensor] = []
+        for _, group in groupby(crops, key=lambda crop: crop.shape[-2:]):
+            same = list(group)
+            joined = self._normalize(same[0] if len(same) == 1 else torch.cat(same))
+            out += joined.split([len(crop) for crop in same])
+        return out
 
     @torch.no_grad()
     def _augment(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dino_mm.models import DINOLoss
+from dino_mm.models import DINOLoss, NetworkOutputs
 
 from . import harness
 from .plain_model import plain_loss
@@ -53,8 +53,13 @@ def variants(args: argparse.Namespace) -> dict[str, harness.Variant]:
     def ours(compiled: bool = False, **options) -> Callable[..., Tensor]:
         criterion = DINOLoss(args.out_dim, **options).to(args.device)
         if compiled:
-            criterion.kernel = torch.compile(criterion.kernel, dynamic=False)
-        return lambda student, teacher: criterion(student, teacher)['loss']
+            criterion.compile(dynamic=False)
+
+        def call(student: Tensor, teacher: Tensor) -> Tensor:
+            given = (NetworkOutputs(args.batch, logits=logits) for logits in (student, teacher))
+            return criterion(*given)['loss']
+
+        return call
 
     def last_layer(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def call(student, prototypes, teacher, teacher_prototypes) -> Tensor:
@@ -67,12 +72,17 @@ def variants(args: argparse.Namespace) -> dict[str, harness.Variant]:
         return call
 
     def in_chunks(*inputs: Tensor) -> Tensor:
+        student, teacher = (
+            NetworkOutputs(args.batch, bottleneck=bottleneck, prototypes=prototypes)
+            for bottleneck, prototypes in (inputs[:2], inputs[2:])
+        )
         with torch.autocast(device, getattr(torch, args.dtype), enabled=half):
-            return criterion.from_embeddings(*inputs, chunk=args.chunk)['loss']
+            return criterion(student, teacher)['loss']
 
     device, half = torch.device(args.device).type, args.dtype != 'float32'
     center = torch.zeros(1, args.out_dim, device=args.device)
     criterion = DINOLoss(args.out_dim).to(args.device)
+    criterion.logit_chunk = args.chunk
     given = logits(args)
     found = dict(ours=with_gradients(ours(), given), plain=with_gradients(plain, given))
     if args.short:

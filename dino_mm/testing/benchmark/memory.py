@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from dino_mm.models.losses import chunked
+from dino_mm.models.losses import fused
 
 
 class LiveBytes(TorchDispatchMode):
@@ -69,9 +69,9 @@ def calculate_peak(module: nn.Module, build: Callable[[], Callable[[], None]]) -
         build (Callable): Makes optimizer and inputs, and returns the step.
     """
     # A GPU is not asked for the loss's factor, and here there is none to ask.
-    factor = mock.patch.object(chunked, '_scaled', Tensor.mul_)
+    factor = mock.patch.object(fused, '_scaled', Tensor.mul_)
     # Tensors without contents have no pages.
-    empty = mock.patch.object(chunked, 'empty_in_large_pages', torch.empty_like)
+    empty = mock.patch.object(fused, 'empty_in_large_pages', torch.empty_like)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode, LiveBytes() as counter, factor, empty:
         drop_contents(module, mode)
         for tensor in [*module.parameters(), *module.buffers()]:

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dino_mm.engine.hooks import CompileHook, ema_update_
+from dino_mm.engine.hooks import CompileHook
 from dino_mm.evaluation.report import write_json
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
@@ -88,7 +88,6 @@ def our_step(
     settings['optimizer'] = dict(type='AdamW', lr=5e-4, fused=True) | (optimizer or {})
     constructor = dict(type='dino_mm.DINOOptimWrapperConstructor', optim_wrapper_cfg=settings)
     optim_wrapper = OPTIM_WRAPPER_CONSTRUCTORS.build(constructor)(module)
-    teacher, student = list(module.teacher.parameters()), list(module.student.parameters())
     if compiled:
         CompileHook().compile(module)
 
@@ -96,7 +95,7 @@ def our_step(
         with optim_wrapper.optim_context(module):
             outputs = module(batch, mode='loss')
         optim_wrapper.update_params(outputs['loss'])
-        ema_update_(teacher, student, 0.996)
+        module.update_teacher(0.996)
 
     return step
 

@@ -1,0 +1,51 @@
+"""What every schedule is a function of."""
+
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
+
+from dino_mm.engine.progress import progress_of
+from dino_mm.engine.schedulers import WarmupCosineLR
+from dino_mm.registry import HOOKS
+from dino_mm.utils.wrappers import unwrap
+
+
+@HOOKS.register_module(name=['ProgressHook', 'SetEpochHook'])
+class ProgressHook(Hook):
+    """Tells model, learning rate and data pipeline where the run is.
+
+    At the start all lengths that schedules declare are checked against the length of the run. A
+    resumed run follows its config: the learning rate becomes what the present schedule says for
+    the present step.
+
+    In an epoch loop random draws of the pipeline depend on seed, epoch and image. In a loop that
+    counts iterations they come from the workers' own seeds.
+
+    Raises:
+        ValueError: A warm-up or a freeze is longer than the run; the message names its key.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner) -> None:
+        progress, model = progress_of(runner), unwrap(runner.model)
+        schedulers = [s for s in runner.param_schedulers or () if isinstance(s, WarmupCosineLR)]
+        lengths = [s.warmup for s in schedulers] + model.lengths()
+        lengths += [hook.length for hook in runner.hooks if hasattr(hook, 'length')]
+        for length in lengths:
+            progress.check(length)
+        for scheduler in schedulers:
+            scheduler.follow(progress)
+
+    def before_train_epoch(self, runner) -> None:
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        # Wrappers such as RepeatDataset show an image several times an epoch: there the draws
+        # come from the workers' own seeds.
+        pipeline = getattr(runner.train_dataloader.dataset, 'pipeline', None)
+        if pipeline is not None:
+            for transform in pipeline.transforms:
+                if hasattr(transform, 'set_epoch'):
+                    transform.set_epoch(runner.epoch, runner.seed)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        unwrap(runner.model).set_progress(progress_of(runner))
