@@ -148,6 +148,32 @@ def test_activation_checkpointing_saves_memory_and_changes_no_gradient() -> None
         VisionTransformer(**TOY, activation_checkpointing='mlp')
 
 
+@pytest.mark.parametrize('kernel', ['eager', 'sdpa'])
+def test_attention_is_recomputed_only_where_that_saves_something(kernel) -> None:
+    work = []
+    for recompute in (False, 'attn'):
+        model = VisionTransformer(**TOY, attention=kernel, activation_checkpointing=recompute)
+        with FlopCounterMode(display=False) as counter:
+            model(torch.randn(2, 3, 32, 32))[0].sum().backward()
+        work.append(counter.get_total_flops())
+    assert (work[1] > work[0]) is (kernel == 'eager')
+
+
+def test_old_names_of_options_work_with_a_warning() -> None:
+    for old, new in (('explicit', 'eager'), ('fused', 'sdpa')):
+        with pytest.warns(FutureWarning, match=f"attention='{old}' is now called '{new}'"):
+            model = VisionTransformer(**TOY, attention=old)
+        image = torch.randn(2, 3, 32, 32)
+        expected = VisionTransformer(**TOY, attention=new)
+        expected.load_state_dict(model.state_dict())
+        assert expected(image)[0].equal(model(image)[0])
+    with pytest.warns(FutureWarning, match='with_cp is now called activation_checkpointing'):
+        old = VisionTransformer(**TOY, with_cp=True)
+    new = VisionTransformer(**TOY, activation_checkpointing=True)
+    images = [torch.randn(2, 3, 32, 32)]
+    assert saved_bytes(old, images) == saved_bytes(new, images)
+
+
 @pytest.mark.parametrize(
     'options',
     [
@@ -242,10 +268,36 @@ def test_any_number_of_channels() -> None:
         (dict(arch=dict(embed_dims=8)), 'num_heads'),
         (dict(out_type='tokens'), 'tokens'),
         (dict(out_indices=(3,)), 'layer 3'),
+        (dict(out_indices=(2, -1)), 'out_indices: a layer is named twice'),
         (dict(weight_init='zeros'), 'zeros'),
+        (dict(interpolate_mode='nearest'), "interpolate_mode.*'nearest'"),
+        *(
+            (dict(arch=TOY['arch'] | {key: value}), f'backbone.arch.{key} must be')
+            for key in TOY['arch']
+            for value in (0, -1, 2.0)
+        ),
+        (dict(arch=TOY['arch'] | dict(num_heads=5)), 'embed_dims must be a multiple.*5'),
+        *(
+            ({key: value}, f'backbone.{key} must be .*{value}')
+            for key, values in dict(
+                patch_size=(0, 8.0),
+                img_size=(7, 31.5, (32, 4), '32'),
+                in_channels=(0, 3.0),
+                mlp_ratio=(0, -1, float('nan')),
+                drop_path_rate=(-0.1, 1, 1.5),
+                layer_scale=(-1e-5, float('inf')),
+                num_registers=(-1, 1.5),
+                window_size=(-1, 2.5),
+                frozen_stages=(-2, 4, 0.5),
+                activation_checkpointing=(-1, 1.5),
+            ).items()
+            for value in values
+        ),
     ],
 )
 def test_wrong_options_are_named(change, message) -> None:
+    if 'img_size' in change:
+        message = 'backbone.img_size must be a whole number, at least 8'
     with pytest.raises(ValueError, match=message):
         VisionTransformer(**(TOY | change))
 

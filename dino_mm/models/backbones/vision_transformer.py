@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral
 
 import torch
 from mmengine.model import BaseModule
@@ -133,9 +132,11 @@ class VisionTransformer(PublishedMethods, BaseModule):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         arch = self._resolve_arch(arch)
-        height, width = (img_size, img_size) if isinstance(img_size, Integral) else img_size
+        sides = img_size if isinstance(img_size, (list, tuple)) else (img_size, img_size)
+        if len(sides) != 2:
+            raise ValueError(f'backbone.img_size must be an edge or (height, width), got {sides}')
         check_number('backbone.patch_size', patch_size, whole=True, at_least=1)
-        for side in (height, width):
+        for side in sides:
             check_number('backbone.img_size', side, whole=True, at_least=patch_size)
         check_number('backbone.in_channels', in_channels, whole=True, at_least=1)
         check_number('backbone.mlp_ratio', mlp_ratio, above=0)
@@ -159,7 +160,7 @@ class VisionTransformer(PublishedMethods, BaseModule):
         #: Tokens before the first patch token: class token and registers.
         self.num_prefix_tokens = 1 + num_registers
 
-        self.grid = (height // patch_size, width // patch_size)
+        self.grid = tuple(side // patch_size for side in sides)
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dims)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed = nn.Parameter(
