@@ -8,5 +8,5 @@ full settings are not in the published text: these are ViT-B/16's.
 
 _base_ = ['./dino_vit-b16_32xb32-400e.py']
 
-model = dict(backbone=dict(patch_size=8, with_cp=True))
+model = dict(backbone=dict(patch_size=8, activation_checkpointing=True))
 train_cfg = dict(max_epochs=300)

@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/schedules/vitdet_25e.py',
 ]
 
-model = dict(backbone=dict(with_cp=True))
+model = dict(backbone=dict(activation_checkpointing=True))
 train_dataloader = dict(batch_size=2)
 optim_wrapper = dict(accumulative_counts=32)
 param_scheduler = [  # a warm-up of 250 steps

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from dino_mm.models import VisionTransformer
 from dino_mm.models.backbones.layers import KERNELS, DropPath, attend
@@ -104,8 +105,8 @@ def test_attention_is_the_one_the_forward_pass_uses(vit) -> None:
     maps = vit.get_attention(image, layer=1)  # (B, heads, N, N)
     assert maps.shape == (2, 3, 7, 7)
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 3, 7))
-    value = block.attn.heads(seen['x'], [(2, 7)])[0][2]
-    mixed = (maps @ value).transpose(1, 2).reshape(-1, 24)
+    value = block.attn.heads(seen['x'])[0][2]
+    mixed = (maps @ value).transpose(1, 2).flatten(2)
     torch.testing.assert_close(block.attn.proj(mixed), seen['out'], rtol=1e-4, atol=1e-5)
 
 
@@ -135,16 +136,42 @@ def test_activation_checkpointing_saves_memory_and_changes_no_gradient() -> None
     plain = VisionTransformer(**TOY)
     images = [torch.randn(2, 3, 64, 64), torch.randn(2, 3, 16, 16)]
     kept = dict(none=saved_bytes(plain, images))
-    for with_cp in ('attn', 1, 2, True):
-        saving = VisionTransformer(**TOY, with_cp=with_cp)
+    for activation_checkpointing in ('attn', 1, 2, True):
+        saving = VisionTransformer(**TOY, activation_checkpointing=activation_checkpointing)
         saving.load_state_dict(plain.state_dict())
-        kept[str(with_cp)] = saved_bytes(saving, images)
+        kept[str(activation_checkpointing)] = saved_bytes(saving, images)
         for ours, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(ours.grad, theirs.grad)
     assert kept['True'] < kept['2'] < kept['1'] < kept['none']
     assert kept['attn'] < 0.8 * kept['none']
-    with pytest.raises(ValueError, match="with_cp.*'mlp'"):
-        VisionTransformer(**TOY, with_cp='mlp')
+    with pytest.raises(ValueError, match="activation_checkpointing.*'mlp'"):
+        VisionTransformer(**TOY, activation_checkpointing='mlp')
+
+
+@pytest.mark.parametrize('kernel', ['eager', 'sdpa'])
+def test_attention_is_recomputed_only_where_that_saves_something(kernel) -> None:
+    work = []
+    for recompute in (False, 'attn'):
+        model = VisionTransformer(**TOY, attention=kernel, activation_checkpointing=recompute)
+        with FlopCounterMode(display=False) as counter:
+            model(torch.randn(2, 3, 32, 32))[0].sum().backward()
+        work.append(counter.get_total_flops())
+    assert (work[1] > work[0]) is (kernel == 'eager')
+
+
+def test_old_names_of_options_work_with_a_warning() -> None:
+    for old, new in (('explicit', 'eager'), ('fused', 'sdpa')):
+        with pytest.warns(FutureWarning, match=f"attention='{old}' is now called '{new}'"):
+            model = VisionTransformer(**TOY, attention=old)
+        image = torch.randn(2, 3, 32, 32)
+        expected = VisionTransformer(**TOY, attention=new)
+        expected.load_state_dict(model.state_dict())
+        assert expected(image)[0].equal(model(image)[0])
+    with pytest.warns(FutureWarning, match='with_cp is now called activation_checkpointing'):
+        old = VisionTransformer(**TOY, with_cp=True)
+    new = VisionTransformer(**TOY, activation_checkpointing=True)
+    images = [torch.randn(2, 3, 32, 32)]
+    assert saved_bytes(old, images) == saved_bytes(new, images)
 
 
 @pytest.mark.parametrize(
@@ -152,26 +179,29 @@ def test_activation_checkpointing_saves_memory_and_changes_no_gradient() -> None
     [
         dict(drop_path_rate=0.5),
         dict(qkv_bias=False, layer_scale=0.5, num_registers=2, out_indices=(0, -1)),
-        dict(attention='fused', with_cp=True),
+        dict(attention='sdpa', activation_checkpointing=True),
         dict(window_size=2, global_indices=(0,), rel_pos=True),  # windows need all tokens
     ],
 )
 def test_work_for_tokens_that_nothing_reads_is_left_out(options) -> None:
     images = [torch.randn(2, 3, 64, 64).double(), torch.randn(3, 3, 16, 16).double()]
     model = VisionTransformer(**TOY, **options).double()
-    rows, results = [], []
-    model.blocks[-1].mlp.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    work, results = [], []
     for out_type in ('cls_token', 'raw'):
         model.out_type = out_type
         torch.manual_seed(0)  # of stochastic depth
-        layers = [layer for out in model(images) for layer in out]
+        with FlopCounterMode(display=False) as counter:
+            layers = [layer for out in model(images) for layer in out]
+        work.append(counter.get_total_flops())
         layers = [layer if layer.ndim == 2 else layer[:, 0] for layer in layers]
         model.zero_grad()
         sum(layer.square().sum() for layer in layers).backward()
         results.append([*layers, *(parameter.grad for parameter in model.parameters())])
     for alone, all_tokens in zip(*results, strict=True):
         torch.testing.assert_close(alone, all_tokens)
-    assert min(rows) == (5 if 'window_size' not in options else max(rows))
+    others = 2 * 64 + 3 * 4  # patches, of each of which projection and MLP cost 9 C^2
+    saved = 0 if 'window_size' in options else 2 * 9 * 24**2 * others
+    assert work[1] - work[0] >= saved and (work[1] == work[0]) == (saved == 0)
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
@@ -238,10 +268,36 @@ def test_any_number_of_channels() -> None:
         (dict(arch=dict(embed_dims=8)), 'num_heads'),
         (dict(out_type='tokens'), 'tokens'),
         (dict(out_indices=(3,)), 'layer 3'),
+        (dict(out_indices=(2, -1)), 'out_indices: a layer is named twice'),
         (dict(weight_init='zeros'), 'zeros'),
+        (dict(interpolate_mode='nearest'), "interpolate_mode.*'nearest'"),
+        *(
+            (dict(arch=TOY['arch'] | {key: value}), f'backbone.arch.{key} must be')
+            for key in TOY['arch']
+            for value in (0, -1, 2.0)
+        ),
+        (dict(arch=TOY['arch'] | dict(num_heads=5)), 'embed_dims must be a multiple.*5'),
+        *(
+            ({key: value}, f'backbone.{key} must be .*{value}')
+            for key, values in dict(
+                patch_size=(0, 8.0),
+                img_size=(7, 31.5, (32, 4), '32'),
+                in_channels=(0, 3.0),
+                mlp_ratio=(0, -1, float('nan')),
+                drop_path_rate=(-0.1, 1, 1.5),
+                layer_scale=(-1e-5, float('inf')),
+                num_registers=(-1, 1.5),
+                window_size=(-1, 2.5),
+                frozen_stages=(-2, 4, 0.5),
+                activation_checkpointing=(-1, 1.5),
+            ).items()
+            for value in values
+        ),
     ],
 )
 def test_wrong_options_are_named(change, message) -> None:
+    if 'img_size' in change:
+        message = 'backbone.img_size must be a whole number, at least 8'
     with pytest.raises(ValueError, match=message):
         VisionTransformer(**(TOY | change))
 

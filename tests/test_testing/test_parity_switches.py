@@ -16,11 +16,11 @@ SWITCHES = {
     'loss by autograd': dict(loss=dict(chunk_size=0)),
     'loss image by image': dict(loss=dict(chunk_size=1)),
     'logits in chunks': dict(model=dict(logit_chunk=3)),
-    'explicit attention': dict(backbone=dict(attention='explicit')),
-    'fused attention': dict(backbone=dict(attention='fused')),
-    'attention recomputed': dict(backbone=dict(with_cp='attn')),
-    'one block recomputed': dict(backbone=dict(with_cp=1)),
-    'all blocks recomputed': dict(backbone=dict(with_cp=True)),
+    'explicit attention': dict(backbone=dict(attention='eager')),
+    'fused attention': dict(backbone=dict(attention='sdpa')),
+    'attention recomputed': dict(backbone=dict(activation_checkpointing='attn')),
+    'one block recomputed': dict(backbone=dict(activation_checkpointing=1)),
+    'all blocks recomputed': dict(backbone=dict(activation_checkpointing=True)),
     'all tokens': dict(backbone=dict(out_type='raw')),
     'fused AdamW': dict(optimizer=dict(fused=True)),
     'scalars deferred': dict(
@@ -42,7 +42,7 @@ def test_all_of_them_with_batch_norm_and_a_learned_scale() -> None:
     worst = trajectory.check_trajectory(
         BATCH_NORM,
         model=dict(logit_chunk=1),
-        backbone=dict(attention='fused', with_cp=1),
+        backbone=dict(attention='sdpa', activation_checkpointing=1),
         optimizer=dict(fused=True),
         default_hooks=SILENT | dict(runtime_info=dict(type='DeferredRuntimeInfoHook')),
     )

@@ -1,4 +1,8 @@
-"""Layers of the vision transformer, on packed sequences of differently sized images."""
+"""Layers of the vision transformer, on images of one size or of several.
+
+Tokens of equally sized images are (B, N, C), as everywhere. Those of several sizes are packed into
+one sequence (T, C), and then ``shapes`` tells what belongs together.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +15,23 @@ Shapes = list[tuple[int, int]]
 Grids = list[tuple[int, int]]
 
 
-def class_tokens(x: Tensor, shapes: Shapes) -> Tensor:
-    """The first token of each image of a packed sequence: (T, C) -> (sum of batches, C)."""
+def split_groups(x: Tensor, shapes: Shapes | None) -> list[Tensor]:
+    """Tokens image size by image size, each (B, N, C)."""
+    if shapes is None:
+        return [x]
     groups = x.split([batch * tokens for batch, tokens in shapes])
-    first = [x.view(*shape, -1)[:, 0] for x, shape in zip(groups, shapes, strict=True)]
-    return torch.cat(first) if len(first) > 1 else first[0]
+    return [group.view(*shape, -1) for group, shape in zip(groups, shapes, strict=True)]
+
+
+def join_groups(groups: list[Tensor], shapes: Shapes | None) -> Tensor:
+    """Undoes :func:`split_groups`."""
+    if shapes is None:
+        return groups[0]
+    return torch.cat([group.flatten(0, 1) for group in groups])  # (T, C)
 
 
 class DropPath(nn.Module):
-    """Stochastic depth on packed tokens: drops the branch for whole images.
+    """Stochastic depth: drops the branch for whole images.
 
     Args:
         drop_prob (float): Probability of dropping; kept branches are scaled by ``1 / (1 - p)``.
@@ -31,17 +43,15 @@ class DropPath(nn.Module):
         # As a tensor, so that compiled code serves blocks of every rate.
         self.register_buffer('keep', torch.tensor(1.0 - drop_prob), persistent=False)
 
-    def forward(self, x: Tensor, shapes: Shapes) -> Tensor:
+    def forward(self, x: Tensor, shapes: Shapes | None = None) -> Tensor:
         if not (self.active and self.training):
             return x
         masks = [
-            (torch.bernoulli(self.keep.expand(batch, 1)) / self.keep)
-            .expand(batch, tokens)
-            .reshape(-1, 1)
-            for batch, tokens in shapes
+            (torch.bernoulli(self.keep.expand(batch, 1, 1)) / self.keep).expand(batch, tokens, 1)
+            for batch, tokens in shapes or [x.shape[:2]]
         ]
         # 1 / keep in bfloat16 would shift the mean of what is kept.
-        return (x * torch.cat(masks)).to(x.dtype)  # (T, C)
+        return (x * join_groups(masks, shapes)).to(x.dtype)
 
 
 class PatchEmbed(nn.Module):
@@ -55,6 +65,24 @@ class PatchEmbed(nn.Module):
         return self.proj(x)
 
 
+def replace_masked(x: Tensor, masks: Tensor, mask_token: Tensor | None) -> Tensor:
+    """Patch embeddings (B, N, C) with those of masked patches replaced.
+
+    Args:
+        x (Tensor): (B, N, C).
+        masks (Tensor): (B, N) bool.
+        mask_token (Tensor | None): (1, C).
+    """
+    if mask_token is None:
+        raise ValueError('masks need a backbone with use_mask_token=True')
+    if masks.shape != x.shape[:2] or masks.dtype is not torch.bool:
+        raise ValueError(
+            f'masks must be bool of shape {tuple(x.shape[:2])}, one entry per patch, got '
+            f'{masks.dtype} of shape {tuple(masks.shape)}'
+        )
+    return torch.where(masks[..., None], mask_token.to(x.dtype), x)
+
+
 def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias): (B, heads, N, D) twice -> (B, heads, N, N)."""
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -62,40 +90,58 @@ def attention_map(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 #: What computes attention: by device, the formula, or PyTorch's fused kernel.
-KERNELS = ('auto', 'explicit', 'fused')
+KERNELS = ('auto', 'eager', 'sdpa')
 #: Up to this many tokens the formula is faster than the fused bfloat16 kernel on a CPU.
-EXPLICIT_TOKENS = 1024
+EAGER_TOKENS = 1024
 
 
-def is_explicit_faster(q: Tensor) -> bool:
-    """Whether the plain formula beats the fused kernel for queries (B, heads, N, D).
+def is_eager(q: Tensor, kernel: str) -> bool:
+    """Whether one of :data:`KERNELS` means the formula for queries (B, heads, N, D).
 
-    On a CPU it does in training, where the fused backward pass is slow, and in bfloat16.
+    On a CPU it is faster in training, where the fused backward pass is slow, and in bfloat16.
     """
+    if kernel != 'auto':
+        return kernel == 'eager'
     if q.device.type != 'cpu':
         return False
-    half = q.dtype is torch.bfloat16 and q.shape[-2] <= EXPLICIT_TOKENS
+    half = q.dtype is torch.bfloat16 and q.shape[-2] <= EAGER_TOKENS
     return half or torch.is_grad_enabled()
 
 
+def eager_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention by the formula."""
+    return attention_map(q, k, bias) @ v
+
+
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, kernel: str = 'auto'
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None = None,
+    kernel: str = 'auto',
+    recompute: bool = False,
 ) -> Tensor:
-    """Scaled dot-product attention, each (B, heads, N, D), by one of :data:`KERNELS`."""
-    if kernel == 'explicit' or (kernel == 'auto' and is_explicit_faster(q)):
-        return attention_map(q, k, bias) @ v
-    return F.scaled_dot_product_attention(q, k, v, bias)
+    """Scaled dot-product attention, each (B, heads, N, D), by one of :data:`KERNELS`.
+
+    The formula can be computed once more in the backward pass, to keep no probabilities until
+    then; the fused kernel keeps none anyway.
+    """
+    if not is_eager(q, kernel):
+        return F.scaled_dot_product_attention(q, k, v, bias)
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(eager_attention, q, k, v, bias, use_reentrant=False)
+    return eager_attention(q, k, v, bias)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention within each image of a packed token sequence.
+    """Multi-head self-attention within each image.
 
     ``grids`` matter to :class:`GridAttention` only.
     """
 
     #: One of :data:`KERNELS`.
     kernel = 'auto'
-    #: Compute attention once more in the backward pass, to keep no probabilities until then.
+    #: See :func:`attend`.
     recompute = False
 
     def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True) -> None:
@@ -106,48 +152,33 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """:func:`attend` with this layer's settings."""
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(attend, q, k, v, bias, self.kernel, use_reentrant=False)
-        return attend(q, k, v, bias, self.kernel)
+        return attend(q, k, v, bias, self.kernel, self.recompute)
 
-    def heads(self, x: Tensor, shapes: Shapes) -> list[Tensor]:
-        """Queries, keys and values per group, each (3, B, heads, N, head_dim)."""
-        sizes = [batch * tokens for batch, tokens in shapes]
+    def heads(self, x: Tensor, shapes: Shapes | None = None) -> list[Tensor]:
+        """Queries, keys and values image size by image size, each (3, B, heads, N, head_dim)."""
         return [
-            part.view(batch, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-            for part, (batch, tokens) in zip(self.qkv(x).split(sizes), shapes, strict=True)
+            group.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+            for group in split_groups(self.qkv(x), shapes)
         ]
 
-    def forward(self, x: Tensor, shapes: Shapes, grids: Grids | None = None) -> Tensor:
-        outs = [
-            self.attend(*qkv).transpose(1, 2).reshape(-1, x.shape[-1])
-            for qkv in self.heads(x, shapes)
-        ]
-        return self.proj(torch.cat(outs) if len(outs) > 1 else outs[0])  # (T, C)
-
-    def class_token(self, x: Tensor, shapes: Shapes) -> Tensor:
-        """What :meth:`forward` gives the class token of each image: (T, C) -> (sum of batches, C)."""
-        width, head_dim = x.shape[-1], x.shape[-1] // self.num_heads
-        weight_q, weight_kv = self.qkv.weight.split([width, 2 * width])
-        bias_q, bias_kv = (
-            (None, None) if self.qkv.bias is None else self.qkv.bias.split([width, 2 * width])
-        )
-        queries = F.linear(class_tokens(x, shapes), weight_q, bias_q)
-        keys_values = F.linear(x, weight_kv, bias_kv)
+    def forward(
+        self,
+        x: Tensor,
+        shapes: Shapes | None = None,
+        grids: Grids | None = None,
+        class_only: bool = False,
+    ) -> Tensor:
+        """All tokens, or of each image what becomes of the class token alone."""
         outs = []
-        for q, kv, (batch, tokens) in zip(
-            queries.split([batch for batch, _ in shapes]),
-            keys_values.split([batch * tokens for batch, tokens in shapes]),
-            shapes,
-            strict=True,
-        ):
-            q = q.view(batch, 1, self.num_heads, head_dim).transpose(1, 2)
-            k, v = kv.view(batch, tokens, 2, self.num_heads, head_dim).permute(2, 0, 3, 1, 4)
-            outs.append(self.attend(q, k, v).reshape(batch, width))  # of (B, heads, 1, head_dim)
-        return self.proj(torch.cat(outs) if len(outs) > 1 else outs[0])
+        for q, k, v in self.heads(x, shapes):
+            queries = q[:, :, :1] if class_only else q
+            outs.append(self.attend(queries, k, v).transpose(1, 2).flatten(2))
+        return self.proj(join_groups(outs, shapes))
 
-    def maps(self, x: Tensor, shapes: Shapes, grids: Grids | None = None) -> list[Tensor]:
-        """Attention probabilities per group, each (B, heads, N, N)."""
+    def maps(
+        self, x: Tensor, shapes: Shapes | None = None, grids: Grids | None = None
+    ) -> list[Tensor]:
+        """Attention probabilities image size by image size, each (B, heads, N, N)."""
         return [attention_map(q, k) for q, k, _ in self.heads(x, shapes)]
 
 
@@ -176,7 +207,7 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block on packed tokens (T, C)."""
+    """Pre-norm transformer block on tokens (B, N, C), or on packed ones (T, C)."""
 
     def __init__(
         self,
@@ -196,14 +227,48 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(
-        self, x: Tensor, shapes: Shapes, grids: Grids | None = None, class_only: bool = False
+        self,
+        x: Tensor,
+        shapes: Shapes | None = None,
+        grids: Grids | None = None,
+        class_only: bool = False,
     ) -> Tensor:
-        """All tokens (T, C), or without the work for the others the class tokens (B, C)."""
-        branch = self.norm1(x)
+        """All tokens, or without the work for the others the first of each image.
+
+        Args:
+            x (Tensor): (B, N, C), or packed (T, C).
+            shapes (list, optional): Batch and number of tokens of each packed image size.
+            grids (list, optional): Rows and columns of patches of each image size, which windows
+                and relative positions need.
+            class_only (bool): Return class tokens alone: (B, 1, C), or packed (sum of batches, C).
+        """
+        # What replaces the attention need not know of more than this call asks for.
+        told = dict(shapes=shapes, grids=grids, class_only=class_only)
+        branch = self.attn(self.norm1(x), **{k: v for k, v in told.items() if v})
         if class_only:
-            branch = self.attn.class_token(branch, shapes)
-            x, shapes = class_tokens(x, shapes), [(batch, 1) for batch, _ in shapes]
-        else:
-            branch = self.attn(branch, shapes, grids)
+            x = join_groups([group[:, :1] for group in split_groups(x, shapes)], shapes)
+            shapes = shapes and [(batch, 1) for batch, _ in shapes]
         x = x + self.drop_path(self.ls1(branch), shapes)
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))), shapes)
+
+
+#: What a :class:`Block` is built of; of these only the attention lets tokens see each other.
+OWN_LAYERS = {
+    *(Block, Attention, Mlp, LayerScale, DropPath),
+    *(nn.LayerNorm, nn.Linear, nn.GELU, nn.Identity),
+}
+
+
+def is_untouched(*modules: nn.Module) -> bool:
+    """Whether all layers of modules are our own, and nobody hooks, wraps or replaces one.
+
+    Anything else may look at all tokens, so none may be left out.
+    """
+    return all(
+        type(part) in OWN_LAYERS
+        and 'forward' not in vars(part)
+        and not (part._forward_hooks or part._forward_pre_hooks)
+        and not (part._backward_hooks or part._backward_pre_hooks)
+        for module in modules
+        for part in module.modules()
+    )

@@ -2,9 +2,11 @@
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .layers import Attention, Grids, Shapes, attention_map
+from .layers import Attention, Grids, Shapes, attention_map, join_groups, split_groups
+from .positions import resize_table
 
 
 def split_windows(x: Tensor, grid: tuple[int, int], window: tuple[int, int]) -> Tensor:
@@ -55,8 +57,7 @@ def relative_embeddings(table: Tensor, size: int) -> Tensor:
 
     Entry [i, j] belongs to the distance i - j. Tables of another length are resized linearly.
     """
-    if len(table) != 2 * size - 1:
-        table = F.interpolate(table.T[None], size=2 * size - 1, mode='linear')[0].T
+    table = resize_table(table, 2 * size - 1)
     places = torch.arange(size, device=table.device)
     return table[places[:, None] - places + size - 1]
 
@@ -122,22 +123,38 @@ class GridAttention(Attention):
     def bias(self, q: Tensor, grid: tuple[int, int]) -> Tensor | None:
         return relative_bias(q, self.rel_pos_h, self.rel_pos_w, grid) if self.rel_pos else None
 
-    def forward(self, x: Tensor, shapes: Shapes, grids: Grids) -> Tensor:
-        groups = x.split([batch * tokens for batch, tokens in shapes])
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        # PyTorch calls this on every path that loads weights.
+        for name in ('rel_pos_h', 'rel_pos_w') if self.rel_pos else ():
+            table, own = state_dict.get(prefix + name), getattr(self, name)
+            if table is not None and table.shape[1:] == own.shape[1:] and len(table) != len(own):
+                state_dict[prefix + name] = resize_table(table.float(), len(own))
+                print_log(f'{prefix}{name}: resized from {len(table)} to {len(own)}', 'current')
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def forward(
+        self, x: Tensor, shapes: Shapes | None = None, grids: Grids | None = None
+    ) -> Tensor:
+        if grids is None:
+            raise ValueError(
+                'window attention and relative positions need the rows and columns of patches: '
+                'call the block as block(x, grids=[(rows, columns)])'
+            )
         outs = [
-            self._attend_windows(group.view(*shape, -1), grid).flatten(0, 1)
-            for group, shape, grid in zip(groups, shapes, grids, strict=True)
+            self._attend_windows(group, grid)
+            for group, grid in zip(split_groups(x, shapes), grids, strict=True)
         ]
-        return self.proj(torch.cat(outs) if len(outs) > 1 else outs[0])  # (T, C)
+        return self.proj(join_groups(outs, shapes))
 
     def _attend_windows(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         window = self.window(grid)
-        x = split_windows(x, grid, window)
-        q, k, v = self.heads(x.flatten(0, 1), [tuple(x.shape[:2])])[0]
+        q, k, v = self.heads(split_windows(x, grid, window))[0]
         x = self.attend(q, k, v, self.bias(q, window)).transpose(1, 2).flatten(2)
         return merge_windows(x, grid, window)  # (B, N, C)
 
-    def maps(self, x: Tensor, shapes: Shapes, grids: Grids) -> list[Tensor]:
+    def maps(
+        self, x: Tensor, shapes: Shapes | None = None, grids: Grids | None = None
+    ) -> list[Tensor]:
         if any(self.window(grid) != tuple(grid) for grid in grids):
             raise ValueError(
                 'a layer with window attention has no attention map of the whole image: choose '

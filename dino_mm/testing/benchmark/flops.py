@@ -11,13 +11,13 @@ def vit_macs(
     """Multiply-adds of one image's forward pass: of the patch projection, and of the rest.
 
     A block has :math:`12 C^2` per token in its linear layers and :math:`2 N^2 C` in attention. Of
-    the tokens that nothing reads, ``class_only``, the last one makes keys and values alone.
+    the tokens that nothing reads, ``class_only``, the last one makes queries, keys and values alone.
     """
     patches = (size // patch) ** 2
     tokens = patches + 1
     rest = depth * (tokens * 12 * dim**2 + 2 * tokens**2 * dim)
     if class_only:
-        rest -= (tokens - 1) * (10 * dim**2 + 2 * tokens * dim)
+        rest -= (tokens - 1) * (9 * dim**2 + 2 * tokens * dim)
     return patches * 3 * patch**2 * dim, rest
 
 

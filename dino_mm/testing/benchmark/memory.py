@@ -61,7 +61,7 @@ def drop_contents(module: nn.Module, mode: FakeTensorMode) -> None:
 def calculate_peak(module: nn.Module, build: Callable[[], Callable[[], None]]) -> float:
     """GiB at the peak of a step: weights, moments, gradients, activations. Nothing is computed.
 
-    For what a GPU would take, give the model ``attention='fused'`` and the loss a ``chunk_size``
+    For what a GPU would take, give the model ``attention='sdpa'`` and the loss a ``chunk_size``
     of the batch, as they are there. It does not see what libraries and the allocator add.
 
     Args:

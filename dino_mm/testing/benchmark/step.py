@@ -23,17 +23,17 @@ from .runner_overhead import measure_overhead
 #: Our step with one technique changed: options of backbone, loss, model, optimizer and wrapper.
 CHANGES: dict[str, dict] = {
     'float32': dict(wrapper=dict(dtype=None)),
-    'explicit_attention': dict(backbone=dict(attention='explicit')),
-    'fused_attention': dict(backbone=dict(attention='fused')),
+    'explicit_attention': dict(backbone=dict(attention='eager')),
+    'fused_attention': dict(backbone=dict(attention='sdpa')),
     'one_size_at_a_time': dict(packed=False),
     'all_tokens': dict(backbone=dict(out_type='raw')),
     'loss_by_autograd': dict(loss=dict(chunk_size=0)),
     'logits_in_chunks': dict(model=dict(logit_chunk=16)),
     'unfused_adamw': dict(optimizer=dict(fused=False)),
     'bfloat16_teacher': dict(model=dict(teacher_dtype='bfloat16')),
-    'recompute_attention': dict(backbone=dict(with_cp='attn')),
-    'recompute_half': dict(backbone=dict(with_cp=6)),
-    'recompute_all': dict(backbone=dict(with_cp=True)),
+    'recompute_attention': dict(backbone=dict(activation_checkpointing='attn')),
+    'recompute_half': dict(backbone=dict(activation_checkpointing=6)),
+    'recompute_all': dict(backbone=dict(activation_checkpointing=True)),
     'compiled': dict(compiled=True),
 }
 #: The published algorithm, as written here and as published.
@@ -161,7 +161,7 @@ def calculate(args: Namespace) -> dict[str, float]:
     found, args.device = {}, 'cpu'
     for name in CALCULATED:
         changes = CHANGES.get(name, {})
-        backbone = dict(attention='fused') | changes.get('backbone', {})
+        backbone = dict(attention='sdpa') | changes.get('backbone', {})
         module = our_model(args, backbone, dict(chunk_size=args.batch), changes.get('model'))
         build = partial(our_step, module, wrapper=dict(dtype='bfloat16'))
         found[name] = calculate_peak(module, lambda build=build: build(crops(args)))

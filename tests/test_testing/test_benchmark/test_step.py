@@ -64,7 +64,7 @@ def test_operations_of_a_step_are_those_pytorch_counts(out_type) -> None:
         dict(
             type='dino_mm.DINO',
             backbone=dict(
-                type='dino_mm.VisionTransformer', arch=TOY, attention='explicit', out_type=out_type
+                type='dino_mm.VisionTransformer', arch=TOY, attention='eager', out_type=out_type
             ),
             head=dict(type='dino_mm.DINOHead', in_dim=24, out_dim=512),
             loss=dict(type='dino_mm.DINOLoss'),
@@ -103,7 +103,7 @@ def test_overhead_of_the_runner(monkeypatch) -> None:
 def test_calculated_memory_is_what_a_step_takes() -> None:
     """A step with tensors of no contents against the same one with contents, on this CPU."""
     args = Namespace(arch='tiny', patch=16, dim=24, out_dim=4096, batch=4, locals=1, device='cpu')
-    changes = dict(backbone=dict(attention='fused'), loss=dict(chunk_size=4))
+    changes = dict(backbone=dict(attention='sdpa'), loss=dict(chunk_size=4))
     wrapper = dict(dtype='bfloat16')
     model = step.our_model(args, **changes)
     weights = sum(p.numel() for p in model.student.parameters()) * 4
