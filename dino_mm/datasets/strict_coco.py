@@ -1,28 +1,52 @@
-"""mmdet's COCO data set with its classes checked; needs mmdet, named among ``custom_imports``."""
+"""mmdet's COCO data set with its file checked; needs mmdet, named among ``custom_imports``."""
 
 from mmdet.datasets import CocoDataset
 
 from dino_mm.registry import DATASETS
 
+ADVICE = 'tools/dataset_converters/check_coco.py ANNOTATIONS IMAGES names all such entries'
+
 
 @DATASETS.register_module()
 class StrictCocoDataset(CocoDataset):
-    """``CocoDataset`` that refuses classes other than the file's.
+    """``CocoDataset`` that refuses files it cannot read as they are meant.
 
     mmdet numbers those categories of the file that ``metainfo`` names, in the file's order:
     a missing name or another order would give labels other names without a word.
 
     Raises:
-        ValueError: Not all classes are in the file, or in another order.
+        ValueError: Not all classes are in the file, or in another order; an entry of the file
+            lacks a key or has one of a wrong type; a box lacks the mask that the pipeline loads.
     """
+
+    def load_data_list(self) -> list[dict]:
+        try:
+            items = super().load_data_list()
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'{self.ann_file}: {type(error).__name__} {error} at reading its entries; {ADVICE}'
+            ) from error
+        self._check_classes()
+        if any(getattr(step, 'with_mask', False) for step in self.pipeline.transforms):
+            for item in items:
+                if any('mask' not in instance for instance in item['instances']):
+                    raise ValueError(
+                        f'{self.ann_file}: a box in {item["img_path"]} has no segmentation, but '
+                        f'the pipeline loads masks: take a config without masks; {ADVICE} (--masks)'
+                    )
+        return items
 
     def COCOAPI(self, file: str):  # what mmdet reads the file by
         coco = CocoDataset.COCOAPI(file)
-        classes = list(self.metainfo['classes'])
-        names = [category['name'] for category in coco.dataset['categories']]
-        if [name for name in names if name in classes] != classes:
-            raise ValueError(
-                f'{self.ann_file}: metainfo.classes are {classes}, the categories of the file '
-                f'{names}: name all or some of these, in their order'
-            )
+        self.categories = [category['name'] for category in coco.dataset['categories']]
         return coco
+
+    def _check_classes(self) -> None:
+        classes, names = self.metainfo['classes'], self.categories
+        if isinstance(classes, str):
+            raise ValueError(f'metainfo.classes is text: write ({classes!r},) with a comma')
+        if [name for name in names if name in classes] != list(classes):
+            raise ValueError(
+                f'{self.ann_file}: metainfo.classes are {list(classes)}, the categories of the '
+                f'file {names}: name all or some of these, in their order'
+            )

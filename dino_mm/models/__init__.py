@@ -1,5 +1,6 @@
 from .algorithms import DINO, DINONetwork, FeatureExtractor
 from .backbones import VisionTransformer
+from .detection_tta import DetectionTTAModel
 from .heads import DINOHead
 from .losses import DINOLoss
 from .necks import (
@@ -17,6 +18,7 @@ __all__ = [
     'DINOHead',
     'DINOLoss',
     'DINONetwork',
+    'DetectionTTAModel',
     'FeatureExtractor',
     'GlobalAveragePool',
     'LastLayers',
