@@ -1,6 +1,7 @@
 """mmdet's COCO data set with its file checked; needs mmdet, named among ``custom_imports``."""
 
 from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
 
 from dino_mm.registry import DATASETS
 
@@ -16,8 +17,15 @@ class StrictCocoDataset(CocoDataset):
 
     Raises:
         ValueError: Not all classes are in the file, or in another order; an entry of the file
-            lacks a key or has one of a wrong type; a box lacks the mask that the pipeline loads.
+            lacks a key or has one of a wrong type; a box lacks the mask that the pipeline loads;
+            ``filter_cfg`` leaves no image.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if len(self._metainfo.get('palette', ())) < len(self._metainfo['classes']):
+            # That of COCO's 80 classes: mmdet picks colors where there is none.
+            self._metainfo.pop('palette', None)
 
     def load_data_list(self) -> list[dict]:
         try:
@@ -36,8 +44,23 @@ class StrictCocoDataset(CocoDataset):
                     )
         return items
 
+    def filter_data(self) -> list[dict]:
+        kept = super().filter_data()
+        if len(kept) < len(self.data_list):
+            count = f'{len(kept)} of {len(self.data_list)} images'
+            message = f'{self.ann_file}: filter_cfg={dict(self.filter_cfg)} leaves {count}'
+            if not kept:
+                raise ValueError(
+                    f'{message}: images without boxes of the classes, and those with a side '
+                    'below min_size, are not trained on'
+                )
+            print_log(message, 'current')
+        return kept
+
     def COCOAPI(self, file: str):  # what mmdet reads the file by
         coco = CocoDataset.COCOAPI(file)
+        if any('iscrowd' not in annotation for annotation in coco.dataset['annotations']):
+            raise KeyError('iscrowd')  # as the metric would after the first epochs of training
         self.categories = [category['name'] for category in coco.dataset['categories']]
         return coco
 

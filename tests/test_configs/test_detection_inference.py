@@ -1,0 +1,121 @@
+"""Detection configs by mmdet's own means: inference on one's own images, tools, augmentation."""
+
+import os
+import runpy
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import mmcv
+import pytest
+import torch
+from mmengine.config import Config
+
+from .leaves import CONFIGS, leaves
+from .toy_detection import assert_inside, shrink_detection, write_images
+
+pytest.importorskip('mmdet')
+
+
+def kind(path: Path) -> str:
+    """What tells pipelines apart, and the heads that answer to them."""
+    cfg = Config.fromfile(path)
+    heads = cfg.model.roi_head
+    return repr((cfg.test_dataloader.dataset.pipeline, heads.type, bool(heads.mask_head)))
+
+
+#: The first config of every kind.
+DISTINCT = sorted({kind(path): path for path in reversed(leaves('detection'))}.values())
+
+
+def shrunk(path: Path, folder: Path) -> Config:
+    cfg = Config.fromfile(path)
+    shrink_detection(cfg, folder)
+    cfg.update(work_dir=str(folder / 'work'), experiment_name=uuid.uuid4().hex, log_level='ERROR')
+    return cfg
+
+
+@pytest.mark.parametrize('path', DISTINCT, ids=lambda p: p.stem)
+def test_images_of_ones_own(path, tmp_path) -> None:
+    from mmdet.apis import DetInferencer, inference_detector, init_detector
+
+    write_images(tmp_path / 'own')
+    files = sorted(map(str, (tmp_path / 'own').iterdir()))[:2]
+    arrays = [mmcv.imread(file) for file in files]  # BGR
+    assert arrays[0].shape != arrays[1].shape
+    cfg = shrunk(path, tmp_path)
+    classes = cfg.test_dataloader.dataset.get('metainfo', {}).get('classes')
+    classes = tuple(map(str, classes or range(cfg.model.rpn_head.get('num_classes', 80))))
+
+    text = cfg.pretty_text  # an array changes the pipeline of mmdet's model, and ends its paths
+    model = init_detector(cfg, device='cpu')
+    by_path = inference_detector(model, files)
+    for sample in by_path:
+        assert_inside(sample)
+    alone = inference_detector(model, files[1])
+    from_array = inference_detector(model, arrays[1])
+    for other in (alone, from_array):
+        assert torch.equal(other.pred_instances.bboxes, by_path[1].pred_instances.bboxes)
+
+    # The checkpoint of a run holds its config.
+    meta = dict(cfg=text, dataset_meta=dict(classes=classes))
+    checkpoint = str(tmp_path / 'epoch_1.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
+    inferencer = DetInferencer(weights=checkpoint, device='cpu', show_progress=False)
+    for inputs in (files, arrays):
+        results = inferencer(inputs, batch_size=2, pred_score_thr=0.0, return_vis=True)
+        for result, picture, array, sample in zip(
+            results['predictions'], results['visualization'], arrays, by_path, strict=True
+        ):
+            assert picture.shape == array.shape
+            found = sample.pred_instances
+            torch.testing.assert_close(
+                torch.tensor(result['bboxes']), found.bboxes, atol=1e-3, rtol=0
+            )
+            assert len(result.get('masks', [])) == len(found.get('masks', []))
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory) -> Path:
+    """Folder of a config file and the checkpoint that mmdet's own tools/train.py made by it."""
+    folder = tmp_path_factory.mktemp('run')
+    cfg = shrunk(CONFIGS / 'detection' / 'mask-rcnn_vit-tiny_digits.py', folder)
+    cfg.model.backbone.init_cfg = None
+    cfg.dump(folder / 'config.py')
+    call('train.py', folder / 'config.py')
+    return folder
+
+
+def call(tool: str, *arguments) -> None:
+    """A tool of mmdet's, in this process."""
+    import mmdet
+
+    path, argv = Path(mmdet.__path__[0]) / '.mim' / 'tools' / tool, sys.argv
+    sys.argv = [tool, *map(str, arguments)]
+    try:
+        runpy.run_path(str(path), run_name='__main__')
+    finally:
+        sys.argv = argv
+
+
+def test_tools_of_mmdet_train_and_test(run) -> None:
+    import mmdet
+
+    checkpoint = run / 'work' / 'epoch_1.pth'
+    assert checkpoint.is_file()
+    # A process of its own: this one has imported dino_mm.ops.
+    tool = Path(mmdet.__path__[0]) / '.mim' / 'tools' / 'test.py'
+    out = run / 'predictions.pkl'
+    command = [
+        sys.executable,
+        '-m',
+        'dino_mm.ops',
+        tool,
+        run / 'config.py',
+        checkpoint,
+        '--out',
+        out,
+    ]
+    subprocess.run(command, check=True, env=os.environ | dict(OMP_NUM_THREADS='1'), cwd=run)
+    assert out.is_file()
