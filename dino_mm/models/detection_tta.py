@@ -38,7 +38,8 @@ class DetectionTTAModel(BaseTTAModel):
     """Joins what a detector finds in several views of an image, flipped or resized.
 
     The boxes of all views are suppressed together, and every box that is kept brings the mask of
-    its own view. mmdet's ``DetTTAModel`` does the same for boxes and refuses masks.
+    its own view. mmdet's ``DetTTAModel`` does the same for boxes and refuses masks. Samples need
+    ``ori_shape`` and ``flip_direction``.
 
     Args:
         tta_cfg (dict): ``nms`` (dict), as mmcv's ``batched_nms`` takes it, and ``max_per_img``.
@@ -59,7 +60,7 @@ class DetectionTTAModel(BaseTTAModel):
         found = InstanceData.cat(
             [
                 flip_back(view.pred_instances, view.ori_shape, view.flip_direction)
-                if view.flip
+                if view.flip_direction
                 else view.pred_instances
                 for view in views
             ]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 
 from dino_mm.apis.train import build_runner
@@ -16,6 +15,7 @@ from .leaves import CONFIGS, leaves
 from .toy_detection import (
     IMAGES,
     SIZE,
+    Predictions,
     assert_inside,
     shrink_detection,
     shrink_model,
@@ -32,16 +32,6 @@ def pretrained(backbone: ConfigDict, folder: Path) -> Path:
     model = VisionTransformer(backbone.arch, img_size=32, patch_size=backbone.patch_size)
     torch.save(model.state_dict(), folder / 'backbone.pth')
     return folder / 'backbone.pth'
-
-
-class Predictions(Hook):
-    """Keeps what validation predicts."""
-
-    def __init__(self) -> None:
-        self.samples = []
-
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.samples += outputs
 
 
 @pytest.mark.parametrize('path', DETECTION, ids=lambda p: p.stem)

@@ -1,6 +1,7 @@
 """Detection configs by mmdet's own means: inference on one's own images, tools, augmentation."""
 
 import os
+import pickle
 import runpy
 import subprocess
 import sys
@@ -12,8 +13,17 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from dino_mm.apis.train import build_runner
+
 from .leaves import CONFIGS, leaves
-from .toy_detection import assert_inside, shrink_detection, write_images
+from .toy_detection import (
+    IMAGES,
+    Predictions,
+    assert_inside,
+    box,
+    shrink_detection,
+    write_images,
+)
 
 pytest.importorskip('mmdet')
 
@@ -104,6 +114,8 @@ def test_tools_of_mmdet_train_and_test(run) -> None:
 
     checkpoint = run / 'work' / 'epoch_1.pth'
     assert checkpoint.is_file()
+    augmented = run / 'augmented.pkl'
+    call('test.py', run / 'config.py', checkpoint, '--tta', '--out', augmented)
     # A process of its own: this one has imported dino_mm.ops.
     tool = Path(mmdet.__path__[0]) / '.mim' / 'tools' / 'test.py'
     out = run / 'predictions.pkl'
@@ -118,4 +130,27 @@ def test_tools_of_mmdet_train_and_test(run) -> None:
         out,
     ]
     subprocess.run(command, check=True, env=os.environ | dict(OMP_NUM_THREADS='1'), cwd=run)
-    assert out.is_file()
+    plain, augmented = (pickle.loads(file.read_bytes()) for file in (out, augmented))
+    for one, both in zip(plain, augmented, strict=True):
+        # The weights are those of the file: boxes of the unflipped view are among the joined.
+        gaps = torch.cdist(one['pred_instances']['bboxes'], both['pred_instances']['bboxes'])
+        assert (gaps.min(dim=1).values < 1e-3).float().mean() > 0.2
+
+
+@pytest.mark.parametrize('path', DISTINCT, ids=lambda p: p.stem)
+def test_augmented_tests(path, tmp_path) -> None:
+    """By the ``tta_pipeline`` and ``tta_model`` that --tta of mmdet's tools/test.py looks for."""
+    cfg = shrunk(path, tmp_path)
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    runner, predicted = build_runner(cfg), Predictions()
+    runner.register_hook(predicted)
+    metrics = runner.test()
+    assert any(key.endswith('bbox_mAP') for key in metrics)
+    assert len(predicted.samples) == IMAGES
+    for sample in predicted.samples:
+        assert_inside(sample)
+        assert sample.flip_direction is None
+        if cfg.test_dataloader.dataset.type == 'dino_mm.StrictCocoDataset':
+            x, y, w, h = box(sample.img_id)
+            assert sample.gt_instances.bboxes.tolist() == [[x, y, x + w, y + h]]

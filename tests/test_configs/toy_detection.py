@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from PIL import Image
 
 IMAGES, SIZE, DIMS = 4, 64, 24
@@ -112,6 +113,19 @@ def shrink_detection(cfg: Config, root: Path) -> None:
     cfg.param_scheduler = []  # warm-ups are longer than an epoch
     cfg.auto_scale_lr.enable = False
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
+
+
+class Predictions(Hook):
+    """Keeps what validation or a test predicts."""
+
+    def __init__(self) -> None:
+        self.samples = []
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.samples += outputs
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.samples += outputs
 
 
 def assert_inside(sample) -> None:

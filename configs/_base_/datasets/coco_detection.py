@@ -38,7 +38,8 @@ tta_pipeline = [
             [
                 dict(
                     type='PackDetInputs',
-                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip', 'flip_direction'),
+                    # Without 'flip', by which mmdet's cascade would turn round masks itself.
+                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip_direction'),
                 )
             ],
         ],
