@@ -1,5 +1,7 @@
 """mmdet's COCO data set with its file checked; needs mmdet, named among ``custom_imports``."""
 
+import logging
+
 from mmdet.datasets import CocoDataset
 from mmengine.logging import print_log
 
@@ -26,6 +28,13 @@ class StrictCocoDataset(CocoDataset):
         if len(self._metainfo.get('palette', ())) < len(self._metainfo['classes']):
             # That of COCO's 80 classes: mmdet picks colors where there is none.
             self._metainfo.pop('palette', None)
+        if self.test_mode and any(type(s).__name__ == 'Pad' for s in self.pipeline.transforms):
+            print_log(
+                f'{self.ann_file}: Pad makes the padding a part of the image, boxes are found in '
+                'it: leave the step out and set model.data_preprocessor.pad_size_divisor',
+                'current',
+                logging.WARNING,
+            )
 
     def load_data_list(self) -> list[dict]:
         try:

@@ -119,6 +119,12 @@ def test_images_that_are_not_trained_on_are_counted(coco_folder, capfd) -> None:
         coco_dataset(coco_folder, filter_cfg=dict(min_size=50))
 
 
+@pytest.mark.parametrize('test_mode', [True, False])
+def test_padding_in_the_pipeline_of_a_test_is_warned_of(coco_folder, capfd, test_mode) -> None:
+    coco_dataset(coco_folder, test_mode=test_mode, pipeline=[dict(type='Pad', size=(64, 64))])
+    assert ('pad_size_divisor' in ''.join(capfd.readouterr())) == test_mode
+
+
 def test_there_is_a_color_for_every_class(tmp_path) -> None:
     from mmdet.visualization import get_palette
 
