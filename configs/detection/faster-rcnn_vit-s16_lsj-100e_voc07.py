@@ -10,4 +10,8 @@ _base_ = [
     '../_base_/schedules/vitdet_100e.py',
 ]
 
-model = dict(backbone=dict(img_size=640), roi_head=dict(bbox_head=dict(num_classes=20)))
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=640),
+    backbone=dict(img_size=640),
+    roi_head=dict(bbox_head=dict(num_classes=20)),
+)

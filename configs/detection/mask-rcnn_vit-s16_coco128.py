@@ -15,9 +15,10 @@ _base_ = [
 data_root = '{{$DINO_MM_DATA:data}}/coco128/'
 image_size = (320, 320)
 # Which argument of a step is the size.
-size_of = dict(RandomResize='scale', RandomCrop='crop_size', Resize='scale', Pad='size')
+size_of = dict(RandomResize='scale', RandomCrop='crop_size', Resize='scale')
 
 model = dict(
+    data_preprocessor=dict(pad_size_divisor=320),
     # A grid of 20 x 20 needs no windows.
     backbone=dict(
         img_size=320,
@@ -26,7 +27,7 @@ model = dict(
         rel_pos=False,
         drop_path_rate=0.0,
         init_cfg=dict(strict=True),
-    )
+    ),
 )
 train_pipeline = [
     dict(step, **{size_of[step.type]: image_size}) if step.type in size_of else step
@@ -36,6 +37,7 @@ test_pipeline = [
     dict(step, **{size_of[step.type]: image_size}) if step.type in size_of else step
     for step in _base_.test_pipeline
 ]
+tta_pipeline = [*test_pipeline[:2], _base_.tta_pipeline[-1]]
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,

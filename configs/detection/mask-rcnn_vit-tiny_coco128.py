@@ -19,8 +19,10 @@ test_pipeline = [
     dict(step, **{_base_.size_of[step.type]: image_size}) if step.type in _base_.size_of else step
     for step in _base_.test_pipeline
 ]
+tta_pipeline = [*test_pipeline[:2], _base_.tta_pipeline[-1]]
 strides = [2, 4, 8, 16]
 model = dict(
+    data_preprocessor=dict(pad_size_divisor=192),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=128, num_layers=4, num_heads=4),
         img_size=192,

@@ -15,7 +15,8 @@ _base_ = [
 
 strides = [2, 4, 8, 16]
 model = dict(
-    data_preprocessor=dict(mean=None, std=None),  # standardized image by image
+    # Standardized image by image.
+    data_preprocessor=dict(mean=None, std=None, pad_size_divisor=64),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),
         img_size=64,

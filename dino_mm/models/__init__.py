@@ -1,5 +1,6 @@
 from .algorithms import DINO, DINONetwork, FeatureExtractor, SelfDistillation
 from .backbones import VisionTransformer
+from .detection_tta import DetectionTTAModel
 from .heads import DINOHead
 from .losses import DINOLoss, MovingCenter
 from .necks import (
@@ -18,6 +19,7 @@ __all__ = [
     'DINOHead',
     'DINOLoss',
     'DINONetwork',
+    'DetectionTTAModel',
     'FeatureExtractor',
     'GlobalAveragePool',
     'LastLayers',

@@ -1,120 +1,29 @@
 """Every detection config trains two shrunk iterations and predicts, without being named here."""
 
-import json
 import uuid
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from PIL import Image
 
 from dino_mm.apis.train import build_runner
 from dino_mm.models import VisionTransformer
 
 from .leaves import CONFIGS, leaves
+from .toy_detection import (
+    IMAGES,
+    SIZE,
+    Predictions,
+    assert_inside,
+    shrink_detection,
+    shrink_model,
+)
 
 pytest.importorskip('mmdet')
 
 DETECTION = leaves('detection')
-IMAGES, SIZE, DIMS = 4, 64, 24
-
-
-def box(index: int) -> tuple[int, int, int, int]:
-    """x, y, width, height."""
-    return 8 + 4 * index, 12, 30, 24 + 4 * index
-
-
-def write_images(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    for index in range(IMAGES):
-        image = rng.integers(0, 120, (SIZE - 8, SIZE, 3), np.uint8)
-        x, y, w, h = box(index)
-        image[y : y + h, x : x + w] += 120
-        Image.fromarray(image).save(folder / f'{index:02d}.jpg')
-
-
-def write_coco(root: Path, ann_file: str, images: str, classes: tuple[str, ...]) -> None:
-    """A small data set in COCO's format."""
-    write_images(root / images)
-    boxes = [box(index) for index in range(IMAGES)]
-    content = dict(
-        images=[
-            dict(id=i, file_name=f'{i:02d}.jpg', height=SIZE - 8, width=SIZE) for i in range(IMAGES)
-        ],
-        categories=[dict(id=i + 1, name=name) for i, name in enumerate(classes)],
-        annotations=[
-            dict(
-                id=i + 1,
-                image_id=i,
-                category_id=i % 3 + 1,
-                bbox=[x, y, w, h],
-                area=w * h,
-                iscrowd=0,
-                segmentation=[[x, y, x + w, y, x + w, y + h, x, y + h]],
-            )
-            for i, (x, y, w, h) in enumerate(boxes)
-        ],
-    )
-    (root / ann_file).parent.mkdir(parents=True, exist_ok=True)
-    (root / ann_file).write_text(json.dumps(content))
-
-
-def shrink_model(part: ConfigDict | list) -> None:
-    """Few channels, proposals and samples below ``part``, predictions of any score."""
-    small = dict(out_channels=8, feat_channels=8, conv_out_channels=8, fc_out_channels=16)
-    small |= dict(nms_pre=20, max_per_img=8, num=8, score_thr=0.0)
-    for item in part if isinstance(part, list) else part.values():
-        if isinstance(item, (dict, list)):
-            shrink_model(item)
-    if isinstance(part, dict):
-        part.update({key: value for key, value in small.items() if key in part})
-        if 'in_channels' in part:
-            part.in_channels = 8
-        if 'Conv' in part.get('type', ''):  # the box heads that do not spell it
-            part.setdefault('conv_out_channels', 8)
-
-
-def shrink_pipeline(pipeline: list[ConfigDict]) -> None:
-    for step in pipeline:
-        for key in ('scale', 'crop_size', 'size'):
-            if key in step:
-                step[key] = (SIZE, SIZE)
-        if step.type == 'RandomResize':
-            step.ratio_range = (0.9, 1.1)
-
-
-def shrink_detection(cfg: Config, root: Path) -> None:
-    """Four images of 64 pixels written below ``root``, a narrow network, one epoch."""
-    from mmdet.datasets import CocoDataset
-
-    for name in ('train', 'val'):
-        loader = cfg[f'{name}_dataloader']
-        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        data, folder = loader.dataset, root / name
-        shrink_pipeline(data.pipeline)
-        data.data_root = str(folder)
-        if data.type == 'dino_mm.StrictCocoDataset':
-            classes = data.get('metainfo', CocoDataset.METAINFO)['classes']
-            write_coco(folder, data.ann_file, data.data_prefix['img'], classes)
-            cfg.val_evaluator.ann_file = str(folder / data.ann_file)
-        else:
-            assert data.type == 'dino_mm.DigitInstances', f'teach this test {data.type}'
-            data.indices = IMAGES
-    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    shrink_model(cfg.model)
-    backbone = cfg.model.backbone
-    layers = 12 if isinstance(backbone.arch, str) else backbone.arch.num_layers
-    backbone.pop('arch')
-    backbone.arch = dict(embed_dims=DIMS, num_layers=layers, num_heads=3)
-    backbone.img_size = SIZE
-    cfg.model.neck.update(in_channels=DIMS, out_channels=8)
-    cfg.param_scheduler = []  # warm-ups are longer than an epoch
-    cfg.auto_scale_lr.enable = False
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
 
 
 def pretrained(backbone: ConfigDict, folder: Path) -> Path:
@@ -139,9 +48,13 @@ def test_detection_config_trains_and_predicts(path, tmp_path) -> None:
             'model.backbone.init_cfg.checkpoint': str(checkpoint),
         }
     )
-    runner = build_runner(cfg)
+    runner, predicted = build_runner(cfg), Predictions()
+    runner.register_hook(predicted)
     runner.train()
     assert runner.iter == IMAGES / 2
+    assert len(predicted.samples) == IMAGES
+    for sample in predicted.samples:
+        assert_inside(sample)
     assert any('mAP' in key for key in runner.message_hub.log_scalars)  # it has predicted
     assert (tmp_path / 'work/predictions.png').is_file()
     loaded = torch.load(checkpoint)
@@ -156,7 +69,6 @@ def test_detection_config_trains_and_predicts(path, tmp_path) -> None:
 def test_layers_of_the_backbone_learn_at_their_own_rates() -> None:
     from mmdet.registry import MODELS
     from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import init_default_scope
 
     cfg = Config.fromfile(CONFIGS / 'detection' / 'mask-rcnn_vit-s16_lsj-100e_coco.py')
     shrink_model(cfg.model)
@@ -216,55 +128,3 @@ def test_heads_for_other_classes_than_the_data_set_has_are_refused(digits) -> No
     digits.model.roi_head.bbox_head.num_classes = 7
     with pytest.raises(AssertionError, match=r'num_classes. \(7\).*classes. 10'):
         build_runner(digits).train()
-
-
-@pytest.fixture
-def coco_folder(tmp_path) -> Path:
-    write_coco(tmp_path, 'boxes.json', 'images', ('cat', 'dog', 'bird'))
-    return tmp_path
-
-
-def coco_dataset(root: Path, classes: tuple[str, ...] = ('cat', 'dog', 'bird'), **kwargs):
-    from dino_mm.datasets.strict_coco import StrictCocoDataset
-
-    init_default_scope('mmdet')  # of the transforms
-    return StrictCocoDataset(
-        data_root=str(root),
-        ann_file='boxes.json',
-        data_prefix=dict(img='images'),
-        metainfo=dict(classes=classes),
-        **kwargs,
-    )
-
-
-def test_boxes_without_area_or_outside_the_image_are_left_out(coco_folder) -> None:
-    file = coco_folder / 'boxes.json'
-    content = json.loads(file.read_text())
-    good = content['annotations'][0]
-    for i, bbox in enumerate(([5, 5, 0, 10], [5, 5, 10, 0], [70, 5, 10, 10], [-20, 5, 10, 10])):
-        bad = dict(good, id=10 + i, image_id=0, bbox=bbox, area=bbox[2] * bbox[3])
-        content['annotations'].append(bad)
-    file.write_text(json.dumps(content))
-    dataset = coco_dataset(coco_folder)
-    x, y, w, h = box(0)
-    assert [i['bbox'] for i in dataset.get_data_info(0)['instances']] == [[x, y, x + w, y + h]]
-
-
-def test_an_annotation_without_its_image_names_the_file(coco_folder) -> None:
-    (coco_folder / 'images' / '01.jpg').unlink()
-    cfg = Config.fromfile(CONFIGS / 'detection' / 'faster-rcnn_vit-s16_lsj-100e_coco.py')
-    dataset = coco_dataset(coco_folder, pipeline=cfg.train_pipeline)
-    with pytest.raises(FileNotFoundError, match='01.jpg'):
-        dataset[1]
-
-
-@pytest.mark.parametrize('classes', [('cat', 'aardvark'), ('dog', 'cat')])
-def test_classes_other_than_those_of_the_file_are_refused(classes, coco_folder) -> None:
-    with pytest.raises(ValueError, match=r'boxes.json: metainfo.classes.*bird'):
-        coco_dataset(coco_folder, classes)
-
-
-def test_some_of_the_classes_of_a_file_may_be_taken(coco_folder) -> None:
-    dataset = coco_dataset(coco_folder, ('cat', 'bird'))
-    labels = [[i['bbox_label'] for i in dataset.get_data_info(k)['instances']] for k in range(4)]
-    assert labels == [[0], [], [1], [0]]

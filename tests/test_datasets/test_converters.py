@@ -1,4 +1,4 @@
-"""Label formats to COCO, and the checker."""
+"""Label formats to COCO."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import mmcv
 import pytest
 from PIL import ExifTags, Image
 
-from dino_mm.datasets.converters import CocoBuilder, bdd100k, check, check_coco, voc
+from dino_mm.datasets.converters import CocoBuilder, bdd100k, check_coco, voc
 from dino_mm.datasets.converters.bdd100k import convert_bdd100k
 from dino_mm.datasets.converters.coco import image_size
 from dino_mm.datasets.converters.voc import convert_voc
@@ -402,46 +402,6 @@ def test_voc_boxes_without_area(devkit, tmp_path):
     assert builder.counts['boxes'] == 0
 
 
-# The checker
-
-
-@pytest.fixture
-def coco(tmp_path):
-    """A sound COCO file with two images; tests break it."""
-    for name in ('a.png', 'b.png'):
-        Image.new('RGB', (40, 30)).save(tmp_path / name)
-    return dict(
-        images=[
-            dict(id=1, file_name='a.png', width=40, height=30),
-            dict(id=2, file_name='b.png', width=40, height=30),
-        ],
-        annotations=[
-            dict(id=1, image_id=1, category_id=7, bbox=[0, 0, 40, 30]),
-            dict(id=2, image_id=1, category_id=7, bbox=[5, 5, 35.5, 10]),
-        ],
-        categories=[dict(id=7, name='cat'), dict(id=9, name='dog')],
-    )
-
-
-def run_check(coco, folder, **options):
-    return check_coco(write_json(folder / 'coco.json', coco), folder, **options)
-
-
-def test_check_of_a_sound_file(coco, tmp_path):
-    report = run_check(coco, tmp_path)
-    assert not report.errors
-    assert report.counts == {
-        'images': 2,
-        'images without boxes': 1,
-        'boxes': 2,
-        '  cat': 2,
-        '  dog': 0,
-    }
-    assert 'no errors' in report.text()
-    # The second box reaches half a pixel beyond its image.
-    assert list(run_check(coco, tmp_path, tolerance=0.25).errors) == ['box outside its image']
-
-
 @pytest.mark.parametrize('name', ['a.jpg', 'a.png', 'a.tif'])
 @pytest.mark.parametrize('orientation', [1, 3, 6, 8])
 def test_sizes_are_those_of_images_as_mmcv_loads_them(name, orientation, tmp_path):
@@ -451,89 +411,6 @@ def test_sizes_are_those_of_images_as_mmcv_loads_them(name, orientation, tmp_pat
     height, width, _ = mmcv.imread(tmp_path / name).shape
     assert (width, height) == ((40, 30) if orientation < 5 else (30, 40))
     assert image_size(tmp_path / name) == (width, height)
-
-
-def test_images_above_the_limit_of_pillow_are_named(coco, tmp_path, monkeypatch):
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    assert run_check(coco, tmp_path).errors['unreadable image'] == [
-        str(tmp_path / name) for name in ('a.png', 'b.png')
-    ]
-
-
-def change(coco, key, index, **fields):
-    coco[key][index].update(fields)
-
-
-@pytest.mark.parametrize(
-    ('breakage', 'kind', 'place'),
-    [
-        (('images', 0, dict(file_name='gone.png')), 'missing image', 'gone.png'),
-        (('images', 0, dict(file_name='coco.json')), 'unreadable image', 'coco.json'),
-        (('images', 1, dict(width=41)), 'size differs from the image', 'b.png: (41, 30)'),
-        (('images', 1, dict(file_name='a.png')), 'file_name of images twice', 'a.png'),
-        (('images', 1, dict(id=1)), 'id of images twice', '1'),
-        (('images', 1, dict(height=None)), 'entry of images lacks height', 'b.png'),
-        (('annotations', 1, dict(id=1)), 'id of annotations twice', '1'),
-        (('annotations', 1, dict(category_id=8)), 'unknown category', 'annotation 2: 8'),
-        (('annotations', 1, dict(image_id=5)), 'annotation of an unknown image', 'tion 2: 5'),
-        (('annotations', 1, dict(bbox=[1, 1, 0, 5])), 'box without area', 'annotation 2'),
-        (('annotations', 1, dict(bbox=[5, 5, -2, 5])), 'box without area', 'annotation 2'),
-        (('annotations', 1, dict(bbox=[-2, 5, 5, 5])), 'box outside its image', 'a.png (40 x 30)'),
-        (('annotations', 1, dict(bbox=[5, 5, 5, 27])), 'box outside its image', 'annotation 2'),
-        (('annotations', 1, dict(bbox=[1, 2, 3])), 'bbox is not four numbers', 'annotation 2'),
-        (('annotations', 1, dict(bbox=[1, 2, 3, math.nan])), 'bbox is not four numbers', '2'),
-        (('annotations', 1, dict(bbox=None)), 'entry of annotations lacks bbox', '"id": 2'),
-        (('categories', 1, dict(id=7)), 'id of categories twice', '7'),
-        (('categories', 1, dict(name='cat')), 'name of categories twice', 'cat'),
-    ],
-)
-def test_check_finds(coco, tmp_path, breakage, kind, place):
-    key, index, fields = breakage
-    change(coco, key, index, **fields)
-    report = run_check(coco, tmp_path)
-    assert kind in report.errors
-    assert place in report.errors[kind][0]
-    assert f'1 ERROR: {kind}' in report.text()
-
-
-@pytest.mark.parametrize('content', ['{', '[]', '{"images": [], "annotations": []}'])
-def test_check_of_no_coco_file(tmp_path, content):
-    path = tmp_path / 'coco.json'
-    path.write_text(content)
-    with pytest.raises(ValueError, match='coco.json is not'):
-        check_coco(path, tmp_path)
-
-
-def test_check_shows_some_examples_of_many(coco, tmp_path):
-    coco['annotations'] += [
-        dict(id=i, image_id=1, category_id=7, bbox=[0, 0, 0, 0]) for i in range(3, 15)
-    ]
-    text = run_check(coco, tmp_path).text(examples=2)
-    assert '12 ERROR: box without area' in text and 'and 10 more' in text
-
-
-def test_check_exit_status(coco, tmp_path, capsys):
-    path = write_json(tmp_path / 'coco.json', coco)
-    with pytest.raises(SystemExit) as status:
-        check.main([str(path), str(tmp_path)])
-    assert status.value.code == 0
-    coco['images'][0]['file_name'] = 'gone.png'
-    write_json(path, coco)
-    with pytest.raises(SystemExit) as status:
-        check.main([str(path), str(tmp_path)])
-    assert status.value.code == 1
-    assert 'missing image' in capsys.readouterr().out
-
-
-@needs_data
-def test_check_of_real_images():
-    root = Path(REAL) / 'coco128'
-    report = check_coco(
-        root / 'annotations' / 'instances_train2017.json', root / 'train2017', tolerance=1.0
-    )
-    assert not report.errors
-    assert report.counts['images'] == 128 and report.counts['boxes'] == 939
-    assert report.counts['images without boxes'] == 2
 
 
 def test_tools(devkit, tmp_path, monkeypatch):

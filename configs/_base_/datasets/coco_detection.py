@@ -2,9 +2,8 @@
 
 data_root = 'data/coco/'
 image_size = (1024, 1024)
-# Tests see the square of training: positions are resized to the input's shape.
-pad = dict(type='Pad', size=image_size, pad_val=dict(img=(104, 116, 124)))  # BGR, becomes 0
-
+# Images are padded to this square by model.data_preprocessor.pad_size_divisor. A step of the
+# pipeline would make the square their size: boxes are clipped to that.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -17,17 +16,33 @@ train_pipeline = [
     ),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
     dict(type='RandomFlip', prob=0.5),
-    pad,
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=image_size, keep_ratio=True),
-    pad,
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
+tta_pipeline = [
+    *test_pipeline[:2],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            # Here, so that labels are not flipped: predictions are flipped back.
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    # Without 'flip', by which mmdet's cascade would turn round masks itself.
+                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip_direction'),
+                )
+            ],
+        ],
     ),
 ]
 train_dataloader = dict(

@@ -28,6 +28,24 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
     ),
 ]
+tta_pipeline = [
+    *test_pipeline[:3],
+    dict(type='dino_mm.StandardizePerImage'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    # Without 'flip', by which mmdet's cascade would turn round masks itself.
+                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip_direction'),
+                )
+            ],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

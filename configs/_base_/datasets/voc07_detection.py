@@ -5,7 +5,7 @@ _base_ = './coco_detection.py'
 data_root = 'data/VOCdevkit/'
 image_size = (640, 640)
 # Which argument of a step is the size.
-size_of = dict(RandomResize='scale', RandomCrop='crop_size', Resize='scale', Pad='size')
+size_of = dict(RandomResize='scale', RandomCrop='crop_size', Resize='scale')
 
 metainfo = dict(
     classes=(
@@ -39,6 +39,7 @@ test_pipeline = [
     dict(step, **{size_of[step.type]: image_size}) if step.type in size_of else step
     for step in _base_.test_pipeline
 ]
+tta_pipeline = [*test_pipeline[:2], _base_.tta_pipeline[-1]]
 train_dataloader = dict(
     dataset=dict(
         data_root=data_root,

@@ -4,6 +4,9 @@ _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
 norm_cfg = dict(type='dino_mm.LayerNorm2d', eps=1e-6)
 model = dict(
+    # The edge of the square that every image is padded to, as in training: the side of an image
+    # is at most img_size, and positions are made for that.
+    data_preprocessor=dict(pad_size_divisor=1024),
     backbone=dict(
         _delete_=True,
         type='dino_mm.VisionTransformer',

@@ -37,6 +37,7 @@ class CocoBuilder:
     def __init__(self, categories: Sequence[str]) -> None:
         self.ids = {name: i for i, name in enumerate(categories, start=1)}
         self.content = dict(
+            info=dict(description='Written by dino_mm'),  # read by pycocotools 2.0.9 and 2.0.10
             images=[],
             annotations=[],
             categories=[dict(id=i, name=name) for name, i in self.ids.items()],
