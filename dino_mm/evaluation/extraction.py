@@ -1,4 +1,4 @@
-"""Passing images through a backbone: shared over processes, shown by a bar, kept on disk."""
+"""Work on many images or files that all processes share."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from dino_mm.utils.files import save_atomically
+from dino_mm.utils.files import fingerprint, save_atomically
+
+from .functional import require_finite
+
+#: Files that one process looks at before the next process has its turn.
+BLOCK_SIZE = 512
 
 
 class Loaded(Dataset):
@@ -54,27 +59,31 @@ def gather(share: list, total: int) -> list:
     return merged
 
 
-def cached_features(path: Path, key: str, compute: Callable[[], list[Tensor]]) -> Tensor:
-    """Features (N, D) from a file written under the same key, else computed and written.
+def by_blocks(total: int, look: Callable[[range], Any]) -> list:
+    """What ``look`` finds in each block of successive items, all blocks on all processes.
+
+    The processes share the blocks. The first one alone would need minutes to read the times of a
+    million files on a network drive, and the others would run into the time limit of their
+    collective operation. The blocks, and so the result, do not depend on the number of processes.
 
     Args:
-        path (Path): Cache file.
-        key (str): :func:`fingerprint` of all that the features depend on.
-        compute (Callable): Gives N features (D,).
+        total (int): Number of items.
+        look (Callable): Takes the indices of a block.
     """
-    stored = [None]
-    if is_main_process() and path.is_file():
-        content = torch.load(path, weights_only=True)
-        if content['key'] == key:
-            stored = [content['features']]
-    broadcast_object_list(stored)  # one decision for all processes
-    if stored[0] is not None:
-        return stored[0]
-    features = compute()
-    features = torch.stack(features) if features else torch.empty(0, 0)
-    if is_main_process():
-        save_atomically(dict(key=key, features=features), path)
-    return features
+    starts = range(0, total, BLOCK_SIZE)
+    share = [
+        look(range(start, min(start + BLOCK_SIZE, total)))
+        for start in starts[get_rank() :: get_world_size()]
+    ]
+    return gather(share, len(starts))
+
+
+def shared_fingerprint(*settings: object, files: Sequence[str | os.PathLike]) -> str:
+    """A digest of settings, and of names, sizes and times of files that all processes look at."""
+    digests = by_blocks(
+        len(files), lambda block: fingerprint(files=files[block.start : block.stop])
+    )
+    return fingerprint(*settings, digests)
 
 
 def require_files(paths: Sequence[str | os.PathLike], what: str) -> None:
@@ -83,6 +92,40 @@ def require_files(paths: Sequence[str | os.PathLike], what: str) -> None:
     Raises:
         FileNotFoundError: Names the first file that is missing and their number.
     """
-    missing = [path for path in paths if not os.path.isfile(path)]
+    blocks = by_blocks(
+        len(paths), lambda block: [paths[i] for i in block if not os.path.isfile(paths[i])]
+    )
+    missing = sum(blocks, [])
     if missing:
         raise FileNotFoundError(f'{len(missing)} of {len(paths)} {what} are missing: {missing[0]}')
+
+
+def cached_features(
+    cache: Path, key: str, images: Sequence[object], compute: Callable[[], list[Tensor]]
+) -> Tensor:
+    """Features (N, D) from a file written under the same key, else computed and written.
+
+    Args:
+        cache (Path): File of the features.
+        key (str): :func:`shared_fingerprint` of all that the features depend on.
+        images (Sequence): What the N features describe, for messages.
+        compute (Callable): Gives N features (D,).
+
+    Raises:
+        ValueError: Features are not finite.
+    """
+    stored = [None]
+    if is_main_process() and cache.is_file():
+        content = torch.load(cache, weights_only=True)
+        if content['key'] == key:
+            stored = [content['features']]
+    broadcast_object_list(stored)  # one decision for all processes
+    if stored[0] is not None:
+        require_finite(stored[0], f'features in {cache}', lambda index: images[index])
+        return stored[0]
+    features = compute()
+    features = torch.stack(features) if features else torch.empty(0, 0)
+    require_finite(features, 'features', lambda index: images[index])
+    if is_main_process():
+        save_atomically(dict(key=key, features=features), cache)
+    return features

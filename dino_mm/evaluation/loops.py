@@ -10,7 +10,7 @@ from dino_mm.registry import LOOPS
 from dino_mm.utils.files import weights_fingerprint
 from dino_mm.utils.wrappers import unwrap
 
-from .features import CHUNK_SIZE, extract_features, features_key
+from .features import CHUNK_SIZE, FeatureFiles, features_key
 from .metrics import KNNMetric
 from .report import report
 
@@ -52,17 +52,11 @@ class KNNTestLoop(TestLoop):
         key = features_key(
             dataset, weights, config.model, config.test_dataloader.dataset, self.fp16
         )
-        for chunk in extract_features(
-            dataset,
-            self._embed,
-            key,
-            self.cache,
-            'features',
-            loader.batch_size,
-            loader.num_workers,
-            loader.collate_fn,
-            self.chunk_size,
-        ):
+        files = FeatureFiles(dataset, key, self.cache, self.chunk_size)
+        files.write(
+            self._embed, 'features', loader.batch_size, loader.num_workers, loader.collate_fn
+        )
+        for chunk in files.read(files.share()):
             samples = [
                 dict(
                     features=feature,

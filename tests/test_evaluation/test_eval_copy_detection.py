@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from dino_mm.evaluation.command import load_frozen_backbone
 from dino_mm.evaluation.copy_detection import run as copy_detection
 from dino_mm.evaluation.copy_detection.copydays import block_files, positives_by_name
 from dino_mm.evaluation.functional import learn_whitening, whiten
@@ -94,7 +95,7 @@ def test_distractors_that_teach_the_whitening_are_described_once(copydays, monke
 
 def test_processes_pass_rows_and_not_their_batches(copydays, monkeypatch) -> None:
     monkeypatch.setattr(copy_detection, 'gather', lambda share, total: share)
-    backbone = copy_detection.start(copy_detection.parse_args(['x', *toy_arguments(copydays, 2)]))
+    backbone = load_frozen_backbone(copy_detection.parse_args(['x', *toy_arguments(copydays, 2)]))
     paths = sorted((copydays / 'whitening').iterdir())
     rows = copy_detection.describe(backbone, paths, 'rows', 64, len(paths), 0)
     assert all(row.untyped_storage().nbytes() == row.nbytes for row in rows)

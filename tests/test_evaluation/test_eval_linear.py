@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from dino_mm.evaluation import features as store
 from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.features import FeatureFiles
 from dino_mm.evaluation.functional import fit_linear_heads, knn_accuracy
 from dino_mm.evaluation.linear_probe import run as linear_probe
 from dino_mm.evaluation.linear_probe.labeled import labeled_config
@@ -86,10 +86,8 @@ def test_all_endings_of_image_files_count(colors) -> None:
 
 
 def test_heads_are_trained_without_a_copy_of_the_features(colors, monkeypatch) -> None:
-    seen, load_all = [], linear_probe.load_all
-    monkeypatch.setattr(
-        linear_probe, 'load_all', lambda *a, **k: (seen.append(load_all(*a, **k)), seen[0])[1]
-    )
+    seen, read_all = [], FeatureFiles.read_all
+    monkeypatch.setattr(FeatureFiles, 'read_all', lambda s: (seen.append(read_all(s)), seen[0])[1])
 
     def fit(features, *args):
         seen.append(features)
@@ -101,9 +99,7 @@ def test_heads_are_trained_without_a_copy_of_the_features(colors, monkeypatch) -
 
 
 def test_features_and_rows_are_reused_and_resumed(colors, monkeypatch) -> None:
-    monkeypatch.setattr(
-        linear_probe, 'extract_features', partial(store.extract_features, chunk_size=8)
-    )
+    monkeypatch.setattr(linear_probe, 'FeatureFiles', partial(FeatureFiles, chunk_size=8))
     options = arguments(colors, '--checkpoint', 'raw-pixels', '--batch-size', '4')
     [first] = linear_probe.main(options)
     files = sorted((colors / 'work/features/raw-pixels').iterdir())

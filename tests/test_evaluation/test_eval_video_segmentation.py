@@ -186,7 +186,7 @@ def test_published_normalization_is_used(davis, monkeypatch) -> None:
         given.append(std)
         raise InterruptedError
 
-    monkeypatch.setattr(video_segmentation, 'start', stop)
+    monkeypatch.setattr(video_segmentation, 'load_frozen_backbone', stop)
     with pytest.raises(InterruptedError):
         run(davis)
     assert given == [(0.228, 0.224, 0.225)]

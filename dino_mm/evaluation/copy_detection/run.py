@@ -13,8 +13,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets import UnlabelledImageFolder
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
-from dino_mm.evaluation.extraction import batches, cached_features, gather
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone, start_processes
+from dino_mm.evaluation.extraction import batches, cached_features, gather, shared_fingerprint
 from dino_mm.evaluation.functional import (
     copy_descriptor,
     copy_detection_aps,
@@ -23,7 +24,6 @@ from dino_mm.evaluation.functional import (
     whiten,
 )
 from dino_mm.evaluation.report import report
-from dino_mm.utils.files import fingerprint
 
 from .copydays import BLOCKS, ORIGINAL, block_files, positives_by_name
 
@@ -98,10 +98,10 @@ def evaluate(
     }
 
     def features(name: str, paths: Sequence[Path]) -> Tensor:
-        key = fingerprint(backbone.fingerprint, image_size, files=paths)
+        key = shared_fingerprint(backbone.fingerprint, image_size, files=paths)
         compute = partial(describe, backbone, paths, name, image_size, batch_size, num_workers)
         cache = Path(work_dir) / 'features' / f'{name.replace("/", "_")}.pt'
-        return cached_features(cache, key, compute)
+        return cached_features(cache, key, paths, compute)
 
     found = {block: features(block, paths) for block, paths in blocks.items()}
     database = found[ORIGINAL]
@@ -151,7 +151,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    backbone = start(args)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args)
     settings = dict(
         distractors=args.distractors, whitening=args.whitening, image_size=args.image_size
     )

@@ -19,9 +19,20 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import (
+    OldOption,
+    base_parser,
+    load_frozen_backbone,
+    start_processes,
+)
 from dino_mm.evaluation.extraction import Loaded, gather
-from dino_mm.evaluation.functional import labels_to_mask, object_scores, propagate_labels
+from dino_mm.evaluation.functional import (
+    labels_to_mask,
+    object_scores,
+    propagate_labels,
+    require_finite,
+)
 from dino_mm.evaluation.report import report, write_json
 from dino_mm.utils.files import fingerprint
 
@@ -171,9 +182,11 @@ def segment(
     loader = DataLoader(dataset, batch_size=None, num_workers=num_workers)
 
     def encoded() -> Iterator[tuple[Tensor, tuple[int, int]]]:
-        for frame in loader:
+        for path, frame in zip(sequence.frames, loader, strict=True):
             tokens = backbone.tokens(backbone.normalize(frame))[0]
-            yield tokens[-grid[0] * grid[1] :], grid
+            features = tokens[-grid[0] * grid[1] :]
+            require_finite(features, f'features of cells of {path}')
+            yield features, grid
 
     yield from track(encoded(), given, size, patch_size, settings)
 
@@ -329,6 +342,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(
             f'--{key.replace("_", "-")}', type=type(default), default=default, help=text
         )
+    parser.add_argument('--neighbourhood', dest='neighborhood', type=int, action=OldOption)
     return parser.parse_args(arguments)
 
 
@@ -338,7 +352,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     sequences = find_sequences(
         args.data_root, args.image_dir, args.mask_dir, args.split, args.sequences
     )
-    backbone = start(args, STD)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args, std=STD)
     results = evaluate(backbone, sequences, settings, args.work_dir, args.num_workers)
     result = dict(
         backbone=backbone.source,

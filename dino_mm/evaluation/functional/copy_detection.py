@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .finite import require_finite
 from .retrieval import average_precision
 
 
@@ -57,10 +58,14 @@ def learn_whitening(
     Returns:
         tuple[Tensor, Tensor]: Mean (D,) and projection (D, D), for :func:`whiten`.
 
+    Raises:
+        ValueError: No features, or some that are not finite.
+
     Source: ``utils.PCA`` and ``eval_copy_detection.py`` of the reference.
     """
     if len(features) == 0:
         raise ValueError('whitening is learned from features, and there are none')
+    require_finite(features, 'features that teach the whitening')
     spectrum = features.double().cpu().numpy()
     values, vectors = np.linalg.eigh(spectrum.T @ spectrum / len(features))
     values = values.clip(min=floor * values.max())

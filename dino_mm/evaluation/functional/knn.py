@@ -9,6 +9,8 @@ from mmengine.dist import is_main_process
 from torch import Tensor
 from tqdm import tqdm
 
+from .finite import only_here, require_finite
+
 
 def merge_neighbors(
     similarities: Sequence[Tensor], classes: Sequence[Tensor], k: int
@@ -81,10 +83,6 @@ def count_hits(
     return hits
 
 
-def _alone(value: Any) -> list:
-    return [value]
-
-
 @torch.no_grad()
 def knn_accuracy(
     bank: Tensor,
@@ -95,7 +93,7 @@ def knn_accuracy(
     temperature: float = 0.07,
     chunk_size: int = 1024,
     device: torch.device | str | None = None,
-    gather: Callable[[Any], list] = _alone,
+    gather: Callable[[Any], list] = only_here,
 ) -> dict[str, float]:
     """Accuracy of a weighted vote of the k most similar bank features (paper section 4.1).
 
@@ -120,7 +118,7 @@ def knn_accuracy(
         dict: ``k<k>_top1`` and ``k<k>_top5`` in percent.
 
     Raises:
-        ValueError: An empty bank or no query.
+        ValueError: An empty bank, no query, or features that are not finite.
 
     Source: ``eval_knn.knn_classifier`` of the reference.
     """
@@ -131,6 +129,8 @@ def knn_accuracy(
     num_bank, num_queries = (sum(size[i] for size in sizes) for i in (0, 1))
     if num_bank == 0 or num_queries == 0:
         raise ValueError(f'k-NN needs features: {num_bank} in the bank, {num_queries} queries')
+    require_finite(bank, 'features of the bank', gather=gather)
+    require_finite(queries, 'features of the queries', gather=gather)
     longest, num_classes = (max(size[i] for size in sizes) for i in (1, 2))
     device = bank.device if device is None else device
     hits = {f'k{k}_top{n}': 0 for k in ks for n in (1, 5)}

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .finite import require_finite
+
 
 def _neighbors(index: Tensor, width: int, cells: int, radius: int) -> Tensor:
     """Which cells lie within a square around some of them: (n,) -> (n, N) bool."""
@@ -52,6 +54,8 @@ def propagate_labels(
             f'{tuple(context.shape)} and target features {tuple(target.shape)}: frames of one '
             'sequence must have one size'
         )
+    require_finite(target, 'features of the target frame')
+    require_finite(context.flatten(0, 1), 'features of the context')
     target = F.normalize(target, dim=-1)
     sources = F.normalize(context, dim=-1).flatten(0, 1)  # (F * N, D)
     labels = context_labels.flatten(2).transpose(1, 2).reshape(-1, classes)  # (F * N, C)

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from .finite import require_finite
+
 
 @dataclass
 class LinearHeads:
@@ -75,7 +77,11 @@ def fit_linear_heads(
 
     Returns:
         dict: Heads of each choice.
+
+    Raises:
+        ValueError: Features are not finite. One such image would make every head diverge.
     """
+    require_finite(features, 'features')
     generator = torch.Generator().manual_seed(seed)
     device = features.device if device is None else torch.device(device)
     chosen = torch.arange(len(features)) if chosen is None else chosen
@@ -124,7 +130,11 @@ def linear_accuracy(
         labels (Tensor): (N,) classes.
         n (int): Answers that count, clipped to the number of classes.
         batch_size (int): Features at a time.
+
+    Raises:
+        ValueError: Features are not finite.
     """
+    require_finite(features, 'features')
     hits = torch.zeros(len(heads.weight))
     for batch, wanted in zip(features.split(batch_size), labels.split(batch_size), strict=True):
         logits = heads.logits(batch.to(heads.weight))

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .finite import require_finite
 
 #: Which database images count for a query and which are left out of its ranking.
 PROTOCOLS = {
@@ -127,6 +128,5 @@ def rank_similarities(database: Tensor, queries: Tensor) -> Tensor:
     for name, features in (('database', database), ('queries', queries)):
         if len(features) == 0:
             raise ValueError(f'the {name} are empty')
-        if not torch.isfinite(features).all():
-            raise ValueError(f'features of the {name} are not finite: check the checkpoint')
+        require_finite(features, f'features of the {name}')
     return F.normalize(database.float(), dim=1) @ F.normalize(queries.float(), dim=1).T

@@ -1,5 +1,6 @@
 """What is compared on labeled images: a backbone, an untrained one, raw pixels."""
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import RANDOM, load_frozen_backbone
 from dino_mm.models.necks.last_layers import last_layer_parts
 from dino_mm.utils.files import fingerprint
 
@@ -32,6 +34,21 @@ class Subject:
     knn_part: int
     key: str
     source: dict
+
+
+def build_subjects(args: argparse.Namespace) -> list[Subject]:
+    """What the command line compares: its checkpoint, and with ``--baselines`` two more."""
+    names = [args.checkpoint]
+    names += [name for name in (RANDOM, RAW_PIXELS) if args.baselines and name not in names]
+    subjects = []
+    for name in names:
+        if name == RAW_PIXELS:
+            subjects.append(raw_pixels(args.pixels))
+        else:
+            backbone = load_frozen_backbone(args, name)
+            kind = 'untrained' if name == RANDOM else 'checkpoint'
+            subjects.append(backbone_subject(kind, backbone, args.layers))
+    return subjects
 
 
 def backbone_subject(kind: str, backbone: FrozenBackbone, layers: Sequence[int]) -> Subject:

@@ -11,15 +11,21 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
-from dino_mm.evaluation.extraction import batches, cached_features, gather, require_files
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone, start_processes
+from dino_mm.evaluation.extraction import (
+    batches,
+    cached_features,
+    gather,
+    require_files,
+    shared_fingerprint,
+)
 from dino_mm.evaluation.functional import (
     multi_scale_descriptor,
     rank_similarities,
     retrieval_scores,
 )
 from dino_mm.evaluation.report import report
-from dino_mm.utils.files import fingerprint
 
 from .revisited import DATASETS, image_path, read_ground_truth
 
@@ -100,7 +106,7 @@ def evaluate(
     for name, part in regions.items():
         paths = [path for path, _ in part]
         require_files(paths, f'images of the {name}')
-        key = fingerprint(
+        key = shared_fingerprint(
             backbone.fingerprint, image_size, tuple(scales), [box for _, box in part], files=paths
         )
         title = f'{dataset} {name}'
@@ -108,7 +114,7 @@ def evaluate(
             describe, backbone, part, title, image_size, scales, num_workers=num_workers
         )
         cache = Path(work_dir) / 'features' / f'{dataset}_{name}.pt'
-        features[name] = cached_features(cache, key, compute)
+        features[name] = cached_features(cache, key, paths, compute)
     similarities = rank_similarities(features['database'], features['queries'])
     return retrieval_scores(similarities, truth.truths, KS)
 
@@ -140,7 +146,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    backbone = start(args)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args)
     settings = dict(
         dataset=args.dataset,
         image_size=args.image_size,
