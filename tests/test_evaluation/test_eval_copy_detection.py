@@ -9,7 +9,7 @@ from dino_mm.evaluation.copy_detection import run as copy_detection
 from dino_mm.evaluation.copy_detection.copydays import block_files, positives_by_name
 from dino_mm.evaluation.functional import learn_whitening, whiten
 
-from .toys import save_jpeg, scene, toy_arguments
+from .toys import BLACK, save_jpeg, scene, toy_arguments
 
 
 @pytest.fixture
@@ -117,3 +117,14 @@ def test_names_tell_the_originals(copydays) -> None:
     assert positives_by_name(strong, originals) == [[0], [1]]
     with pytest.raises(ValueError, match='original'):
         positives_by_name(strong, [])
+
+
+@pytest.mark.parametrize(
+    'image', ['copydays/strong/200001.jpg', 'distractors/deep/0.jpg', 'whitening/3.jpg']
+)
+def test_features_that_are_not_finite_are_refused(copydays, image) -> None:
+    save_jpeg(BLACK, copydays / image)
+    blind = toy_arguments(copydays, 2, 'BlindViT')
+    folders = [f'--{name}={copydays / name}' for name in ('distractors', 'whitening')]
+    with pytest.raises(ValueError, match=f'1 of . features are not finite.*{image}'):
+        run(copydays, *blind, *folders)

@@ -21,6 +21,7 @@ from dino_mm.registry import DATASETS, MODELS
 
 from ..conftest import TOOLS
 from ..labeled_images import write_colors
+from .toys import toy_arguments
 
 VIT = """
 model = dict(backbone=dict(type='VisionTransformer', img_size=32, patch_size=8,
@@ -202,3 +203,13 @@ def test_images_of_a_config(tmp_path) -> None:
     labels = torch.cat([item['data_samples'].gt_label for item in dataset])
     expected = knn_accuracy(pixels[:30], labels[:30], pixels[30:], labels[30:], ks=(10,))
     assert 0 < row['10-NN'] == expected['k10_top1'] < 100
+
+
+def test_features_that_are_not_finite_are_refused(colors) -> None:
+    black = colors / 'train/green/green_2.png'
+    Image.new('RGB', (40, 40)).save(black)
+    options = [*arguments(colors), *toy_arguments(colors, backbone='BlindViT'), '--layers', '1']
+    for _ in range(2):  # nothing of the first time is reused
+        with pytest.raises(ValueError, match='1 of 27 untrained features are not finite.*green_2'):
+            linear_probe.main(options)
+    assert not list((colors / 'work').glob('features/*/*'))

@@ -9,7 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from dino_mm.evaluation.functional import knn_accuracy
+from dino_mm.evaluation.functional import knn_accuracy, require_finite
 from dino_mm.registry import METRICS
 
 
@@ -88,12 +88,24 @@ class KNNMetric(BaseMetric):
 
     @staticmethod
     def _part(results: list, in_bank: bool) -> tuple[Tensor, Tensor]:
-        """Features (n, D) and labels (n,) of this process, each sample of the data set once."""
+        """Features (n, D) and labels (n,) of this process, each sample of the data set once.
+
+        Raises:
+            ValueError: Features are not finite, on any process.
+        """
         columns = list(zip(*(part[1:] for part in results if part[0] == in_bank), strict=True))
         empty = (torch.empty(0), torch.empty(0).long(), torch.empty(0).long())
         features, labels, index = map(torch.cat, columns) if columns else empty
         keep = first_holder(index)
-        return (features, labels) if keep.all() else (features[keep], labels[keep])
+        if not keep.all():
+            features, labels, index = features[keep], labels[keep], index[keep]
+        require_finite(
+            features,
+            f'features of the {"bank" if in_bank else "queries"}',
+            lambda place: f'image {index[place]} of the data set',
+            all_gather_object,
+        )
+        return features, labels
 
     @staticmethod
     def _warn_of_unseen(bank_labels: Tensor, query_labels: Tensor) -> None:
