@@ -14,15 +14,15 @@ from dino_mm.utils.files import fingerprint, weights_fingerprint
 
 
 class FrozenBackbone:
-    """A backbone in evaluation mode on the machine's device, fed with uint8 RGB images.
+    """A backbone in evaluation mode on the machine's device, for uint8 RGB images.
 
     Args:
         module (nn.Module): Our vision transformer, or for :meth:`descriptor` any backbone.
         normalization (dict): ``mean``, ``std`` and ``per_image`` of
             :class:`MultiCropDataPreprocessor`.
-        source (dict): Where it came from, for the report, with its config as ``backbone``.
-        dtype (str | None): ``'bfloat16'`` or ``'float16'`` to compute features in; they are
-            returned in float32. ``None`` computes in float32.
+        source (dict): Where the backbone comes from, for the report; ``backbone`` is its config.
+        dtype (str | None): Features are computed in ``'bfloat16'``, in ``'float16'``, or with
+            ``None`` in float32. They are always returned in float32.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FrozenBackbone:
 
     @property
     def name(self) -> str:
-        """For the title of a table."""
+        """Name of the backbone in the title of a table."""
         return f'{self.source["arch"] or self.source["config"] or ""} {self.source["checkpoint"]}'
 
     @property
@@ -52,7 +52,7 @@ class FrozenBackbone:
         return self.module.patch_size
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to float on the device."""
+        """Moves uint8 images (B, 3, H, W) to the device and normalizes them to float."""
         return self.preprocessor(dict(inputs=images))['inputs'].float()
 
     def num_patches(self, images: Tensor) -> int:
@@ -90,6 +90,6 @@ class FrozenBackbone:
     def _require(self, name: str) -> None:
         if not hasattr(self.module, name):
             raise TypeError(
-                f'{type(self.module).__name__} has no {name}: this evaluation is made for vision '
-                'transformers, set model.backbone.type to VisionTransformer'
+                f'{type(self.module).__name__} has no {name}: this evaluation works with vision '
+                'transformers only. Set model.backbone.type to VisionTransformer'
             )

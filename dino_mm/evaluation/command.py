@@ -1,4 +1,4 @@
-"""What all evaluation commands begin with: options, processes and the backbone."""
+"""How every evaluation command begins: its options, its processes and its backbone."""
 
 import argparse
 import logging
@@ -33,10 +33,10 @@ def base_parser(
     """A parser with the options that all evaluation commands share.
 
     Args:
-        description (str): Of the command.
+        description (str): What the command does.
         work_dir (str): Default folder of results.
-        without_data_root (str, optional): What is evaluated if no folder is given; by default one
-            has to be.
+        without_data_root (str, optional): What is evaluated if no folder is given. By default the
+            folder is required.
     """
     parser = argparse.ArgumentParser(description=description)
     text = 'folder of the data set'
@@ -49,18 +49,29 @@ def base_parser(
         required=True,
         help=f"checkpoint file, published name (dino_vits16), or '{RANDOM}': an untrained baseline",
     )
-    parser.add_argument('--config', help='config whose model.backbone the checkpoint belongs to')
-    parser.add_argument('--arch', choices=ARCHITECTURES, help='published architecture instead')
-    parser.add_argument('--network', choices=('teacher', 'student'), default='teacher')
-    parser.add_argument('--seed', type=int, default=0, help='of an untrained baseline')
-    parser.add_argument('--work-dir', default=work_dir, help='folder of results and caches')
+    parser.add_argument('--config', help='config with the model.backbone of the checkpoint')
+    parser.add_argument(
+        '--arch', choices=ARCHITECTURES, help='published architecture, instead of --config'
+    )
+    parser.add_argument(
+        '--network', choices=('teacher', 'student'), default='teacher', help='of the checkpoint'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of an untrained backbone')
+    parser.add_argument(
+        '--work-dir', default=work_dir, help='folder of results and stored features'
+    )
     parser.add_argument('--num-workers', type=int, default=2, help='processes that read images')
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='features by bfloat16, on GPUs without it by float16, on CPUs without it by float32',
+        help='compute features in bfloat16; without it in float16 on GPUs and in float32 on CPUs',
     )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='share the images')
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='what started the processes that share the work',
+    )
     return parser
 
 
@@ -91,10 +102,10 @@ def load_frozen_backbone(
     """The backbone that the options name.
 
     Args:
-        args (argparse.Namespace): Of :func:`base_parser`.
-        checkpoint (str, optional): Instead of ``--checkpoint``.
-        std (tuple): Per channel, where neither ``--config`` nor the config stored in the
-            checkpoint says how images are normalized.
+        args (argparse.Namespace): Options of :func:`base_parser`.
+        checkpoint (str, optional): Is loaded instead of ``--checkpoint``.
+        std (tuple): Standard deviation per channel, which is used if neither ``--config`` nor the
+            config stored in the checkpoint says how images are normalized.
 
     Raises:
         ValueError: Options that contradict each other, or options that are missing.
@@ -115,7 +126,9 @@ def load_frozen_backbone(
     )
     if checkpoint == RANDOM:
         if config is None:
-            raise ValueError(f'--checkpoint {RANDOM} needs --config or --arch: of what?')
+            raise ValueError(
+                f'--checkpoint {RANDOM} needs an architecture: give --config or --arch'
+            )
         module, meta = untrained_backbone(config, args.seed), {}
         source |= dict(network=None, seed=args.seed)
     else:
@@ -127,10 +140,10 @@ def load_frozen_backbone(
 
 
 def untrained_backbone(config: dict, seed: int) -> torch.nn.Module:
-    """A backbone with the weights that its config draws."""
+    """Builds a backbone with random weights, initialized as its config says."""
     torch.manual_seed(seed)
     module = MODELS.build(config)
-    logging.disable(logging.INFO)  # MMEngine logs every tensor
+    logging.disable(logging.INFO)  # MMEngine would log every tensor
     module.init_weights()
     logging.disable(logging.NOTSET)
     return module

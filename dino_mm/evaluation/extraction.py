@@ -1,4 +1,4 @@
-"""Work on many images or files that all processes share."""
+"""Work on many images or files, which all processes share."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,12 @@ from dino_mm.utils.files import fingerprint, save_atomically
 
 from .functional import require_finite
 
-#: Files that one process looks at before the next process has its turn.
+#: Number of successive files that one process looks at.
 BLOCK_SIZE = 512
 
 
 class Loaded(Dataset):
-    """Items as ``load`` makes them."""
+    """Data set of what ``load`` makes of each item."""
 
     def __init__(self, items: Sequence[Any], load: Callable[[Any], Any]) -> None:
         self.items, self.load = items, load
@@ -60,11 +60,12 @@ def gather(share: list, total: int) -> list:
 
 
 def by_blocks(total: int, look: Callable[[range], Any]) -> list:
-    """What ``look`` finds in each block of successive items, all blocks on all processes.
+    """What ``look`` finds in each block of successive items.
 
-    The processes share the blocks. The first one alone would need minutes to read the times of a
-    million files on a network drive, and the others would run into the time limit of their
-    collective operation. The blocks, and so the result, do not depend on the number of processes.
+    The processes share the blocks, and every process gets the results of all blocks. If only the
+    first process read the times of a million files on a network drive, this would take minutes,
+    and the other processes would exceed the time limit of the operation in which they wait. The
+    result does not depend on the number of processes.
 
     Args:
         total (int): Number of items.
@@ -79,7 +80,7 @@ def by_blocks(total: int, look: Callable[[range], Any]) -> list:
 
 
 def shared_fingerprint(*settings: object, files: Sequence[str | os.PathLike]) -> str:
-    """A digest of settings, and of names, sizes and times of files that all processes look at."""
+    """A digest of settings and of names, sizes and times of files, which the processes share."""
     digests = by_blocks(
         len(files), lambda block: fingerprint(files=files[block.start : block.stop])
     )
@@ -87,10 +88,10 @@ def shared_fingerprint(*settings: object, files: Sequence[str | os.PathLike]) ->
 
 
 def require_files(paths: Sequence[str | os.PathLike], what: str) -> None:
-    """Fails before a long run rather than within it.
+    """Refuses missing files before a long run instead of in the middle of it.
 
     Raises:
-        FileNotFoundError: Names the first file that is missing and their number.
+        FileNotFoundError: Files are missing. The message says how many and names the first.
     """
     blocks = by_blocks(
         len(paths), lambda block: [paths[i] for i in block if not os.path.isfile(paths[i])]
@@ -103,13 +104,13 @@ def require_files(paths: Sequence[str | os.PathLike], what: str) -> None:
 def cached_features(
     cache: Path, key: str, images: Sequence[object], compute: Callable[[], list[Tensor]]
 ) -> Tensor:
-    """Features (N, D) from a file written under the same key, else computed and written.
+    """Reads features (N, D) from a file with the same key, or computes and writes them.
 
     Args:
         cache (Path): File of the features.
         key (str): :func:`shared_fingerprint` of all that the features depend on.
-        images (Sequence): What the N features describe, for messages.
-        compute (Callable): Gives N features (D,).
+        images (Sequence): Names of the N images, for messages.
+        compute (Callable): Computes the N features (D,).
 
     Raises:
         ValueError: Features are not finite.

@@ -1,4 +1,4 @@
-"""Features of a labeled data set: in files of some images each, shared over processes."""
+"""Features of a labeled data set in files, which all processes write together."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +18,9 @@ from dino_mm.utils.files import fingerprint, save_atomically
 from .extraction import by_blocks
 from .functional import require_finite
 
-#: Images to a file: what an interruption costs at most.
+#: Images per file. An interrupted run repeats no more than these.
 CHUNK_SIZE = 512
-#: Of the names of files with features: other files in the folder are left alone.
+#: End of the names of files with features. Other files in the folder are not touched.
 SUFFIX = '.features.pt'
 
 
@@ -29,8 +29,8 @@ class Chunk:
     """Features of successive images of a data set.
 
     Attributes:
-        start: Place of the first one.
-        features: (n, ...) what was computed.
+        start: Place of the first image in the data set.
+        features: (n, ...).
         labels: (n,) classes.
     """
 
@@ -45,18 +45,18 @@ class Chunk:
 
 
 def _image(dataset: Dataset, index: int) -> tuple[str | None, int | None]:
-    """Path and label of an image; None where a data set holds its images itself."""
+    """Path and label of an image; the path is None if the data set has no files."""
     while hasattr(dataset, 'datasets'):
         part = bisect_right(dataset.cumulative_sizes, index)
         index -= dataset.cumulative_sizes[part - 1] if part else 0
         dataset = dataset.datasets[part]
-    # without decoding: some data sets add the image to what BaseDataset tells
+    # The image is not decoded: some data sets add it in their own get_data_info.
     info = BaseDataset.get_data_info(dataset, index)
     return info.get('img_path'), info.get('gt_label')
 
 
 def features_key(dataset: Dataset, *settings: object) -> str:
-    """What features depend on: settings, and the list of images with sizes and times of files."""
+    """A digest of settings and of the list of images with the sizes and times of their files."""
 
     def look(block: range) -> str:
         listed = [_image(dataset, index) for index in block]
@@ -73,8 +73,8 @@ class FeatureFiles:
     Attributes:
         dataset: Its items hold ``inputs`` and ``data_samples`` with ``gt_label``.
         key: See :func:`features_key`.
-        folder: Where the files are. What lies there under another key is removed.
-        chunk_size: Images to a file.
+        folder: Where the files are. Files with another key are removed from it.
+        chunk_size: Images per file.
     """
 
     dataset: Dataset
@@ -99,14 +99,14 @@ class FeatureFiles:
         num_workers: int = 0,
         collate: Callable = pseudo_collate,
     ) -> None:
-        """Computes this process's share of the features that no file holds yet.
+        """Computes the part of this process's share that is in no file yet.
 
-        Every file is written as soon as it is complete, so that an interrupted run goes on where
+        Every file is written as soon as it is complete, so that an interrupted run continues where
         it stopped.
 
         Args:
-            embed (Callable): Features (B, ...) of a collated batch.
-            title (str): Of the progress bar.
+            embed (Callable): Computes the features (B, ...) of a collated batch.
+            title (str): Title of the progress bar.
             batch_size (int): Images at a time.
             num_workers (int): Processes that read images.
             collate (Callable): Makes a batch of items.
@@ -121,7 +121,9 @@ class FeatureFiles:
         total = sum(map(len, missing))
         if len(missing) < len(share):
             stored = sum(map(len, share)) - total
-            print_log(f'{title}: {stored} images from the features in {self.folder}', 'current')
+            print_log(
+                f'{title}: features of {stored} images are read from {self.folder}', 'current'
+            )
         indices = [
             chunk[i : i + batch_size] for chunk in missing for i in range(0, len(chunk), batch_size)
         ]
@@ -148,15 +150,15 @@ class FeatureFiles:
         """Features from the files of some chunks.
 
         Raises:
-            FileNotFoundError: Another process wrote a file where this one does not see it.
+            FileNotFoundError: Another process wrote a file to a folder that this one does not see.
             ValueError: Features are not finite.
         """
         for chunk in chunks:
             path = self._path(chunk)
             if not path.is_file():
                 raise FileNotFoundError(
-                    f'{path} was written by another process but is not here: processes on several '
-                    'machines need a --work-dir that all of them see'
+                    f'{path} does not exist, although another process wrote it: processes on '
+                    'several machines need a --work-dir that all of them see'
                 )
             content = torch.load(path, weights_only=True)
             self._require_finite(chunk, content['features'], f'features in {path}')
@@ -191,7 +193,7 @@ class FeatureFiles:
         others = [path for path in files if not path.name.startswith(self._stem)]
         if others:
             print_log(
-                f'the features in {self.folder} are of other weights, settings or images: they '
+                f'the features in {self.folder} belong to other weights, settings or images: they '
                 'are computed anew',
                 'current',
                 30,

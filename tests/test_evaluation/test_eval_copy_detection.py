@@ -102,7 +102,7 @@ def test_processes_pass_rows_and_not_their_batches(copydays, monkeypatch) -> Non
 
 
 def test_folders_that_are_no_copydays(copydays, tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match='no Copydays folder'):
+    with pytest.raises(FileNotFoundError, match='not a Copydays folder'):
         copy_detection.main([str(tmp_path), *toy_arguments(tmp_path)])
     with pytest.raises(FileNotFoundError, match='nowhere'):
         run(copydays, '--distractors', str(tmp_path / 'nowhere'))

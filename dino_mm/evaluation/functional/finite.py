@@ -1,4 +1,4 @@
-"""Features that no number may be made of."""
+"""A check that features are finite."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Features to look at at a time: bounds memory.
+#: Features that are checked at a time, which bounds memory.
 CHUNK_SIZE = 4096
 
 
 def only_here(value: Any) -> list:
-    """What one process gathers that works alone."""
+    """What is gathered if only one process works."""
     return [value]
 
 
@@ -25,7 +25,7 @@ def require_finite(
     name_of: Callable[[int], object] = _number,
     gather: Callable[[Any], list] = only_here,
 ) -> None:
-    """Refuses features that are not finite: any number made of them would be that of guessing.
+    """Refuses features that are not finite, because an accuracy made of them would mean nothing.
 
     Args:
         features (Tensor): (N, ...), one for each image.

@@ -1,4 +1,4 @@
-"""Ranking a database for each query."""
+"""Ranking of a database for each query."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .finite import require_finite
 
-#: Which database images count for a query and which are left out of its ranking.
+#: Which database images are positives of a query, and which are left out of its ranking.
 PROTOCOLS = {
     'medium': (('easy', 'hard'), ('junk',)),
     'hard': (('hard',), ('junk', 'easy')),

@@ -19,7 +19,10 @@ def images_config(data_root: str | None, config: str | None, image_size: int) ->
 
 
 def folder_config(data_root: str, image_size: int) -> dict:
-    """``{train,val}/CLASS/*`` by the published transform: short side, center, bicubic."""
+    """Images in ``{train,val}/CLASS/*`` with the published transform.
+
+    The short side is resized by bicubic interpolation, then the center is cropped.
+    """
     pipeline = [
         dict(type='LoadImage'),
         dict(
@@ -43,10 +46,10 @@ def folder_config(data_root: str, image_size: int) -> dict:
 
 
 def labeled_config(path: str) -> dict:
-    """The data set by which a config evaluates k-NN.
+    """The data set with which a config evaluates k-NN.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The config has none.
     """
     cfg = Config.fromfile(path)
     for name in ('test_dataloader', 'val_dataloader'):

@@ -30,15 +30,15 @@ KS = (10, 20, 100, 200)
 
 @dataclass
 class Sweep:
-    """What is tried.
+    """Settings of the linear classifiers, and what is tried.
 
     Attributes:
-        layers: Numbers of last layers whose class tokens are concatenated (ViT only).
+        layers: How many last layers give their class tokens to be concatenated (ViT only).
         lrs: Learning rates for 256 images.
         epochs: Passes over the features.
         head_batch_size: Features at a time.
-        held_out: Share of the training images to choose by.
-        seed: Of subsets, weights and order.
+        held_out: Share of the training images on which learning rate and features are chosen.
+        seed: Seed of subsets, weights and order.
     """
 
     layers: tuple[int, ...] = (1, 4)
@@ -62,20 +62,26 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='also the untrained backbone (needs --config or --arch) and raw pixels',
     )
     parser.add_argument(
-        '--fractions', type=float, nargs='+', default=[1.0], help='of the labels, as in 0.01 0.1 1'
+        '--fractions',
+        type=float,
+        nargs='+',
+        default=[1.0],
+        help='fractions of the labels, as in 0.01 0.1 1',
     )
     parser.add_argument(
-        '--layers', type=int, nargs='+', default=default.layers, help='numbers of last layers'
+        '--layers', type=int, nargs='+', default=default.layers, help='how many last layers to use'
     )
     parser.add_argument(
         '--lrs', type=float, nargs='+', default=default.lrs, help='learning rates, for 256 images'
     )
-    parser.add_argument('--epochs', type=int, default=default.epochs, help='over the features')
+    parser.add_argument(
+        '--epochs', type=int, default=default.epochs, help='passes over the features'
+    )
     parser.add_argument(
         '--head-batch-size', type=int, default=default.head_batch_size, help='features at a time'
     )
     parser.add_argument(
-        '--held-out', type=float, default=default.held_out, help='share of train to choose by'
+        '--held-out', type=float, default=default.held_out, help='share of train on which to choose'
     )
     parser.add_argument('--image-size', type=int, default=224, help='edge in pixels')
     parser.add_argument('--pixels', type=int, default=32, help='edge of raw pixel features')
@@ -85,14 +91,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 @torch.no_grad()
 def embed_batch(subject: Subject, batch: dict) -> Tensor:
-    """Parts (B, P, C) of a collated batch."""
+    """Features (B, P, C) of a collated batch."""
     return subject.embed(torch.stack(batch['inputs']).to(get_device())).float()
 
 
 def write_features(
     subject: Subject, images: KNNDataset, dataset: dict, args: argparse.Namespace
 ) -> FeatureFiles:
-    """Files with the features of all images, to which every process adds its share."""
+    """Writes the features of all images to files; every process writes its share."""
     folder = Path(args.work_dir) / 'features' / subject.kind
     files = FeatureFiles(images, features_key(images, subject.key, dataset), folder)
     files.write(
@@ -114,22 +120,23 @@ def probe(
 ) -> dict:
     """k-NN and the best linear head from a fraction of the training labels.
 
-    Learning rate and features are chosen on training images held out of the fraction; the chosen
-    head is then trained on all of the fraction and tested.
+    Learning rate and features are chosen on held-out training images. The chosen head is then
+    trained again, on all images of the fraction, and tested.
 
     Args:
-        subject (Subject): Whose features they are.
+        subject (Subject): What the features were computed with.
         features (Tensor): (N, P, C), the training images first.
         labels (Tensor): (N,) classes.
         num_train (int): Number of training images.
-        fraction (float): Of the labels of each class.
-        sweep (Sweep): What is tried.
+        fraction (float): Fraction of the labels of each class to use.
+        sweep (Sweep): Settings.
 
     Returns:
-        dict: A row of the table; accuracies in percent on the images after the training images.
+        dict: A row of the table. Accuracies are in percent, on the images after the training
+        images.
 
     Raises:
-        ValueError: There is nothing to test on, or to choose by.
+        ValueError: No images are left to test on, or to choose on.
     """
     train_labels, test, test_labels = labels[:num_train], features[num_train:], labels[num_train:]
     used = balanced_subset(train_labels, fraction, sweep.seed)
@@ -140,7 +147,8 @@ def probe(
     )
     if not held.any():
         raise ValueError(
-            'no training image is left to choose the learning rate by: every class has a single one'
+            'no training image is left to choose the learning rate on: every class has only '
+            'one image'
         )
     classes, title = int(labels.max()) + 1, f'{subject.kind} {fraction:g}'
 
@@ -183,7 +191,7 @@ def probe_fractions(
 ) -> list[dict]:
     """A row of :func:`probe` for each fraction of the labels.
 
-    Finished rows are kept in the work dir and reused as long as features and settings are the
+    Finished rows are stored in the work dir and reused as long as features and settings are the
     same.
     """
     features, labels = files.read_all()
@@ -202,7 +210,7 @@ def probe_fractions(
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """All processes compute features; the first one trains, tests and returns the rows."""
+    """All processes compute features. The first one trains, tests and returns the rows."""
     args = parse_args(arguments)
     sweep = Sweep(
         layers=tuple(args.layers),

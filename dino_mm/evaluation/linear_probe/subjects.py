@@ -17,15 +17,15 @@ RAW_PIXELS = 'raw-pixels'
 
 @dataclass
 class Subject:
-    """What is evaluated: anything that turns uint8 images (B, 3, H, W) into parts (B, P, C).
+    """Something that turns uint8 images (B, 3, H, W) into features (B, P, C) of P parts.
 
     Attributes:
-        kind: Name in the table and of the cache.
-        embed: Makes parts of images.
-        choices: Names of what linear classifiers see, and the parts that this is.
-        knn_part: The part that k-NN looks at.
+        kind: Its name in the table and in the names of files.
+        embed: Computes the features of images.
+        choices: Which parts a linear classifier may use, by the name of the choice.
+        knn_part: The part that k-NN uses.
         key: Digest of what the features depend on, apart from the images.
-        source: Where it came from, for the report.
+        source: Where it comes from, for the report.
     """
 
     kind: str
@@ -52,7 +52,7 @@ def build_subjects(args: argparse.Namespace) -> list[Subject]:
 
 
 def backbone_subject(kind: str, backbone: FrozenBackbone, layers: Sequence[int]) -> Subject:
-    """Class tokens of the last layers and pooled patches; for other networks the pooled map.
+    """Class tokens and mean patch token of a vision transformer; pooled map of other networks.
 
     Raises:
         ValueError: The backbone has fewer layers.
@@ -81,7 +81,7 @@ def backbone_subject(kind: str, backbone: FrozenBackbone, layers: Sequence[int])
 
 
 def raw_pixels(size: int) -> Subject:
-    """Images shrunk to at most ``size`` pixels a side, as they are."""
+    """The pixels of images that are shrunk to at most ``size`` pixels per side."""
 
     def shrunk(images: Tensor) -> Tensor:
         images = images.float() / 255

@@ -41,7 +41,7 @@ class NamedFeaturesMetric(BaseMetric):
 class RetrievalMetric(NamedFeaturesMetric):
     """mAP and mP@k in percent on revisited Oxford or Paris, for one data set over its ``jpg``.
 
-    Images are taken as they come: for queries cropped to their boxes and several scales use
+    Images are used as they are: for queries cropped to their boxes and several scales use
     ``tools/eval_image_retrieval.py``.
 
     Args:
@@ -87,7 +87,7 @@ class RetrievalMetric(NamedFeaturesMetric):
 class CopyDetectionMetric(NamedFeaturesMetric):
     """mAP per block in percent on Copydays, for one data set over the whole folder.
 
-    Distractors and whitening are left to ``tools/eval_copy_detection.py``.
+    For distractors and whitening use ``tools/eval_copy_detection.py``.
     """
 
     default_prefix = 'copydays'

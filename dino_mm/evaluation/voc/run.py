@@ -18,12 +18,12 @@ from dino_mm.evaluation.extraction import batches, gather, require_files
 from dino_mm.evaluation.functional import attention_mask, head_jaccards, require_finite
 from dino_mm.evaluation.report import report
 
-#: Border pixels and objects too hard to mark: they belong to no object.
+#: Label of border pixels and of objects that are too hard to mark. They belong to no object.
 VOID = 255
 
 
 def load_pair(paths: tuple[Path, Path], side: int) -> tuple[str, Tensor, Tensor]:
-    """An image's path, and image and mask squeezed to a square: uint8 (3, S, S) and (S, S).
+    """Path of an image, and image and mask resized to a square: uint8 (3, S, S) and (S, S).
 
     Raises:
         ValueError: They differ in size.
@@ -47,7 +47,7 @@ def image_jaccards(
 
     Args:
         backbone (FrozenBackbone): A vision transformer.
-        names (Sequence[str]): Of the B images, for messages.
+        names (Sequence[str]): Names of the B images, for messages.
         images (Tensor): (B, 3, S, S) uint8.
         masks (Tensor): (B, S, S) ids, 0 for background and 255 for void.
         mass (float): See :func:`attention_mask`.
@@ -79,16 +79,17 @@ def evaluate(
     batch_size: int = 4,
     num_workers: int = 2,
 ) -> dict:
-    """Jaccard similarity of thresholded attention and objects.
+    """Jaccard similarity of thresholded attention with objects.
 
     Args:
         backbone (FrozenBackbone): A vision transformer.
         data_root (str): ``VOCdevkit/VOC2012``: ``JPEGImages``, ``SegmentationClass`` and
             ``ImageSets/Segmentation/SPLIT.txt``.
         split (str): Which list of images.
-        mask_dir (str): ``SegmentationClass`` takes all of a class in an image as one object,
-            ``SegmentationObject`` each by itself.
-        image_size (int): Edge that images are squeezed to, rounded down to whole patches.
+        mask_dir (str): With ``SegmentationClass``, all pixels of a class in an image are one
+            object; with ``SegmentationObject``, each object counts by itself.
+        image_size (int): Side of the squares that images are resized to, rounded down to whole
+            patches.
         mass (float): Share of the attention to keep.
         batch_size (int): Images at a time.
         num_workers (int): Processes that read images.
@@ -128,7 +129,7 @@ def evaluate(
 
 
 def table(scores: dict) -> list[dict]:
-    """Rows of percents."""
+    """Rows of the table, in percent."""
     rows = [dict(head='best for each object', Jaccard=100 * scores['jaccard'])]
     rows += [
         dict(head=f'head {head} for all', Jaccard=100 * value)
@@ -146,7 +147,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--mask-dir',
         default='SegmentationClass',
-        help='SegmentationObject takes objects of a class one by one',
+        help='SegmentationObject counts objects of one class separately',
     )
     parser.add_argument('--image-size', type=int, default=480, help='edge in pixels')
     parser.add_argument('--mass', type=float, default=0.6, help='share of the attention to keep')
