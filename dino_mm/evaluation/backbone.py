@@ -7,6 +7,7 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 
 from dino_mm.models.necks import ClassToken, GlobalAveragePool
+from dino_mm.models.necks.last_layers import last_layer_parts
 from dino_mm.models.necks.pooling import last_output
 from dino_mm.registry import MODELS
 from dino_mm.utils.attention import class_token_attention
@@ -51,6 +52,11 @@ class FrozenBackbone:
         self._require('patch_size')
         return self.module.patch_size
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it is a vision transformer."""
+        return hasattr(self.module, 'get_intermediate_layers')
+
     def normalize(self, images: Tensor) -> Tensor:
         """Moves uint8 images (B, 3, H, W) to the device and normalizes them to float."""
         return self.preprocessor(dict(inputs=images))['inputs'].float()
@@ -81,11 +87,22 @@ class FrozenBackbone:
 
     def descriptor(self, images: Tensor) -> Tensor:
         """Class token, or without one the mean over positions: (B, C) of normalized images."""
-        if hasattr(self.module, 'get_intermediate_layers'):
+        if self.has_tokens:
             return self.tokens(images)[:, 0]
         with self.autocast():
             out = last_output(self.module(images)).float()
         return (GlobalAveragePool() if out.ndim == 4 else ClassToken())(out)
+
+    def parts(self, images: Tensor, layers: int) -> Tensor:
+        """Features (B, P, C) of P parts, of uint8 images.
+
+        The parts of a vision transformer are the class tokens of the last ``layers`` layers and
+        the mean patch token of the last one. Other networks have one part, :meth:`descriptor`.
+        """
+        inputs = self.normalize(images)
+        if not self.has_tokens:
+            return self.descriptor(inputs)[:, None]
+        return last_layer_parts(self.last_layers(inputs, layers), self.module.num_prefix_tokens)
 
     def _require(self, name: str) -> None:
         if not hasattr(self.module, name):

@@ -1,17 +1,16 @@
-"""How every evaluation command begins: its options, its processes and its backbone."""
+"""How every evaluation command begins: its options and its backbone."""
 
 import argparse
 import logging
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import init_dist, is_distributed
 
 from dino_mm.checkpoint.infer import choose_normalization
 from dino_mm.checkpoint.loader import build_backbone, read_weights
 from dino_mm.models.preprocessors.multi_crop import IMAGENET_MEAN, IMAGENET_STD
 from dino_mm.registry import MODELS
-from dino_mm.utils.launch import LAUNCHERS, prepare_launch
+from dino_mm.utils.launch import LAUNCHERS
 from dino_mm.utils.precision import best_amp_dtype
 from dino_mm.utils.renamed import warn_renamed
 
@@ -85,13 +84,6 @@ class OldOption(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         warn_renamed(option_string, f'--{self.dest.replace("_", "-")}')
         setattr(namespace, self.dest, values)
-
-
-def start_processes(launcher: str) -> None:
-    """Joins the process group of a launcher; ``'none'`` starts none."""
-    prepare_launch(Config(), launcher)
-    if launcher != 'none' and not is_distributed():
-        init_dist(launcher)
 
 
 def load_frozen_backbone(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch.distributed
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from .precision import best_amp_dtype
@@ -77,6 +78,13 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
     # Asked for by the Runner's own key, and by norm_cfg in models of mmseg and mmdet.
     if bool(cfg.pop('sync_bn', None)) | unsynchronize(cfg.get('model', {})):
         print_log('Synchronized batch norm needs a GPU: plain batch norm on CPU.', 'current', 30)
+
+
+def start_processes(launcher: str) -> None:
+    """Joins the process group of a launcher without a Runner; ``'none'`` starts none."""
+    prepare_launch(Config(), launcher)
+    if launcher != 'none' and not is_distributed():
+        init_dist(launcher)
 
 
 def enable_amp(cfg: Config) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from dino_mm.evaluation.backbone import FrozenBackbone
 from dino_mm.evaluation.features import FeatureFiles
 from dino_mm.evaluation.functional import fit_linear_heads, knn_accuracy
+from dino_mm.evaluation.linear_probe import probe
 from dino_mm.evaluation.linear_probe import run as linear_probe
 from dino_mm.evaluation.linear_probe.labeled import labeled_config
 from dino_mm.evaluation.linear_probe.subjects import backbone_subject
@@ -94,7 +95,7 @@ def test_heads_are_trained_without_a_copy_of_the_features(colors, monkeypatch) -
         seen.append(features)
         return fit_linear_heads(features, *args)
 
-    monkeypatch.setattr(linear_probe, 'fit_linear_heads', fit)
+    monkeypatch.setattr(probe, 'fit_linear_heads', fit)
     linear_probe.main(arguments(colors, '--checkpoint', 'raw-pixels'))
     assert [part.data_ptr() for part in seen[1:]] == [seen[0][0].data_ptr()] * 2
 
@@ -113,7 +114,7 @@ def test_features_and_rows_are_reused_and_resumed(colors, monkeypatch) -> None:
     )
     assert linear_probe.main(options) == [first] and sum(seen) == 8
     with monkeypatch.context() as patch:
-        patch.setattr(linear_probe, 'probe', None)  # finished rows are kept
+        patch.setattr(probe, 'probe', None)  # finished rows are kept
         linear_probe.main(options)
     seen.clear()
     next((colors / 'val/red').iterdir()).touch()

@@ -14,7 +14,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from dino_mm.datasets import UnlabelledImageFolder
 from dino_mm.datasets.transforms import read_image
 from dino_mm.evaluation.backbone import FrozenBackbone
-from dino_mm.evaluation.command import base_parser, load_frozen_backbone, start_processes
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone
 from dino_mm.evaluation.extraction import batches, cached_features, gather, shared_fingerprint
 from dino_mm.evaluation.functional import (
     copy_descriptor,
@@ -24,6 +24,7 @@ from dino_mm.evaluation.functional import (
     whiten,
 )
 from dino_mm.evaluation.report import report
+from dino_mm.utils.launch import start_processes
 
 from .copydays import BLOCKS, ORIGINAL, block_files, positives_by_name
 

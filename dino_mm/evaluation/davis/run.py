@@ -24,7 +24,6 @@ from dino_mm.evaluation.command import (
     OldOption,
     base_parser,
     load_frozen_backbone,
-    start_processes,
 )
 from dino_mm.evaluation.extraction import Loaded, gather
 from dino_mm.evaluation.functional import (
@@ -35,6 +34,7 @@ from dino_mm.evaluation.functional import (
 )
 from dino_mm.evaluation.report import report, write_json
 from dino_mm.utils.files import fingerprint
+from dino_mm.utils.launch import start_processes
 
 from .sequences import VideoSequence, find_sequences, first_appearances, read_mask, write_mask
 

@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from dino_mm.evaluation.backbone import FrozenBackbone
 from dino_mm.evaluation.command import RANDOM, load_frozen_backbone
-from dino_mm.models.necks.last_layers import last_layer_parts
 from dino_mm.utils.files import fingerprint
 
 RAW_PIXELS = 'raw-pixels'
@@ -57,27 +57,20 @@ def backbone_subject(kind: str, backbone: FrozenBackbone, layers: Sequence[int])
     Raises:
         ValueError: The backbone has fewer layers.
     """
-    key = fingerprint(backbone.fingerprint, max(layers))
-    if not hasattr(backbone.module, 'get_intermediate_layers'):
-
-        def pooled(images: Tensor) -> Tensor:
-            return backbone.descriptor(backbone.normalize(images))[:, None]
-
-        return Subject(kind, pooled, {'pooled': [0]}, 0, key, backbone.source)
-    most, depth = max(layers), getattr(backbone.module, 'num_layers', max(layers))
+    most = max(layers)
+    key = fingerprint(backbone.fingerprint, most)
+    embed = partial(backbone.parts, layers=most)
+    if not backbone.has_tokens:
+        return Subject(kind, embed, {'pooled': [0]}, 0, key, backbone.source)
+    depth = getattr(backbone.module, 'num_layers', most)
     if min(layers) < 1 or most > depth:
         raise ValueError(f'--layers {" ".join(map(str, layers))}: the backbone has {depth} layers')
-
-    def tokens(images: Tensor) -> Tensor:
-        x = backbone.last_layers(backbone.normalize(images), most)
-        return last_layer_parts(x, backbone.module.num_prefix_tokens)
-
     choices = {}
     for n in layers:
         last = list(range(most - n, most))
         choices[f'{n} layer{"s" * (n > 1)}'] = last
         choices[f'{n} layer{"s" * (n > 1)} + patches'] = [*last, most]
-    return Subject(kind, tokens, choices, most - 1, key, backbone.source)
+    return Subject(kind, embed, choices, most - 1, key, backbone.source)
 
 
 def raw_pixels(size: int) -> Subject:

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets.transforms import read_image
 from dino_mm.evaluation.backbone import FrozenBackbone
-from dino_mm.evaluation.command import base_parser, load_frozen_backbone, start_processes
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone
 from dino_mm.evaluation.extraction import (
     batches,
     cached_features,
@@ -26,6 +26,7 @@ from dino_mm.evaluation.functional import (
     retrieval_scores,
 )
 from dino_mm.evaluation.report import report
+from dino_mm.utils.launch import start_processes
 
 from .revisited import DATASETS, image_path, read_ground_truth
 

@@ -13,10 +13,11 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets.transforms import read_image
 from dino_mm.evaluation.backbone import FrozenBackbone
-from dino_mm.evaluation.command import base_parser, load_frozen_backbone, start_processes
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone
 from dino_mm.evaluation.extraction import batches, gather, require_files
 from dino_mm.evaluation.functional import attention_mask, head_jaccards, require_finite
 from dino_mm.evaluation.report import report
+from dino_mm.utils.launch import start_processes
 
 #: Label of border pixels and of objects that are too hard to mark. They belong to no object.
 VOID = 255

@@ -10,7 +10,8 @@ from dino_mm.registry import MODELS
 class FeatureExtractor(BaseModel):
     """Attaches ``features`` to data samples, for metrics such as :class:`KNNMetric`.
 
-    ``tools/test.py`` loads the backbone from a checkpoint of any layout.
+    ``tools/test.py`` loads the backbone from a checkpoint of any layout. It also normalizes images as
+    the checkpoint was trained, unless ``data_preprocessor`` has ``mean``, ``std`` or ``per_image``.
 
     Args:
         backbone (dict): Any backbone.
