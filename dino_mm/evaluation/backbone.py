@@ -32,7 +32,7 @@ class FrozenBackbone:
         self.device = torch.device(get_device())
         self.module = module.to(self.device).requires_grad_(False)
         self.module.eval()  # by itself: mmpretrain's backbones return None
-        preprocessor = dict(type='MultiCropDataPreprocessor', **normalization)
+        preprocessor = dict(type='dino_mm.MultiCropDataPreprocessor', **normalization)
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
         self.fingerprint = fingerprint(
             normalization, source.get('backbone'), weights_fingerprint(module), dtype

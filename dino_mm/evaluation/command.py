@@ -18,10 +18,10 @@ from .backbone import FrozenBackbone
 
 #: Published names (hubconf of the reference) of plain vision transformers.
 ARCHITECTURES = {
-    'dino_vits16': dict(type='VisionTransformer', arch='small', patch_size=16),
-    'dino_vits8': dict(type='VisionTransformer', arch='small', patch_size=8),
-    'dino_vitb16': dict(type='VisionTransformer', arch='base', patch_size=16),
-    'dino_vitb8': dict(type='VisionTransformer', arch='base', patch_size=8),
+    'dino_vits16': dict(type='dino_mm.VisionTransformer', arch='small', patch_size=16),
+    'dino_vits8': dict(type='dino_mm.VisionTransformer', arch='small', patch_size=8),
+    'dino_vitb16': dict(type='dino_mm.VisionTransformer', arch='base', patch_size=16),
+    'dino_vitb8': dict(type='dino_mm.VisionTransformer', arch='base', patch_size=8),
 }
 RANDOM = 'random'
 

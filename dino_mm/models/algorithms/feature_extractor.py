@@ -10,14 +10,15 @@ from dino_mm.registry import MODELS
 class FeatureExtractor(BaseModel):
     """Attaches ``features`` to data samples, for metrics such as :class:`KNNMetric`.
 
-    ``tools/test.py`` loads the backbone from a checkpoint of any layout. It also normalizes images as
-    the checkpoint was trained, unless ``data_preprocessor`` has ``mean``, ``std`` or ``per_image``.
+    ``tools/test.py`` loads the backbone from a checkpoint of any layout.
 
     Args:
         backbone (dict): Any backbone.
         neck (dict): Makes (B, C) of what it returns: :class:`ClassToken` or
             :class:`GlobalAveragePool`.
-        data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config.
+        data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config. If it has
+            neither ``mean`` nor ``std`` nor ``per_image``, ``tools/test.py`` normalizes images as
+            the checkpoint was trained.
     """
 
     def __init__(
