@@ -2,13 +2,17 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
 
 from dino_mm.checkpoint import load_into, read_checkpoint
-from dino_mm.checkpoint.loader import NETWORKS
+from dino_mm.checkpoint.infer import choose_normalization, normalization, stored_normalization
+from dino_mm.checkpoint.loader import NETWORKS, read_weights
+from dino_mm.utils.files import plain
 from dino_mm.utils.launch import LAUNCHERS, explain_empty_dataset, fit_loaders, prepare_launch
 from dino_mm.utils.wrappers import unwrap
 
@@ -64,11 +68,42 @@ def build_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def follow_normalization(model: ConfigDict, meta: Mapping[str, Any]) -> tuple[str, int]:
+    """Normalizes images as the checkpoint was trained, unless the config says how.
+
+    The config says how if its ``data_preprocessor`` has ``mean``, ``std`` or ``per_image``, or is
+    of another type than :class:`MultiCropDataPreprocessor`.
+
+    Args:
+        model (ConfigDict): Config of a FeatureExtractor, changed in place.
+        meta (Mapping): Stored with the checkpoint.
+
+    Returns:
+        tuple: What to log of it and the level: a warning where config and checkpoint differ.
+    """
+    own = model.get('data_preprocessor') or {}
+    kind = own.get('type', 'MultiCropDataPreprocessor').split('.')[-1]
+    stored = stored_normalization(meta)
+    if kind != 'MultiCropDataPreprocessor' or own.keys() & {'mean', 'std', 'per_image'}:
+        text = f'Images are normalized as the config says: data_preprocessor={plain(own)}'
+        if not stored or plain(stored) == plain(normalization(model)):
+            return text, 20
+        return f'{text}. The checkpoint was trained with {plain(stored)}', 30
+    told, teller = choose_normalization(model, meta)
+    if teller == 'default':
+        return "Images are normalized by ImageNet's mean and standard deviation.", 20
+    model.data_preprocessor = dict(own, **told)
+    return f'Images are normalized as the {teller} says: {plain(told)}', 20
+
+
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = build_config(args)
-    if cfg.load_from:
+    if only_extracts(cfg):
+        weights = read_weights(args.checkpoint, args.network)
+        normalized = follow_normalization(cfg.model, weights.meta)
+    else:
         # MMEngine would run what the file names: refused here, before it does.
         read_checkpoint(cfg.load_from)
     prepare_launch(cfg, args.launcher)
@@ -76,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     runner = build_runner(cfg)
     if only_extracts(cfg):
         model = unwrap(runner.model)
-        model.source = load_into(model.backbone, args.checkpoint, args.network).source
+        model.source = load_into(model.backbone, weights).source
+        print_log(normalized[0], 'current', normalized[1])
     with explain_empty_dataset(cfg):
         return runner.test()

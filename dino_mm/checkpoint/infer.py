@@ -187,6 +187,24 @@ def stored_normalization(meta: Mapping[str, Any]) -> dict:
     return normalization(_stored_config(meta)['model'])
 
 
+def choose_normalization(model: Mapping[str, Any], meta: Mapping[str, Any]) -> tuple[dict, str]:
+    """How images are normalized: as a config says, else as the checkpoint was trained.
+
+    Args:
+        model (Mapping): Its config, empty where there is none. It says something if its
+            ``data_preprocessor`` has ``mean``, ``std`` or ``per_image``.
+        meta (Mapping): Stored with the checkpoint.
+
+    Returns:
+        tuple: ``mean``, ``std`` and ``per_image`` as far as they are told, and by whom:
+        ``'config'``, ``'checkpoint'``, or ``'default'`` where neither says anything.
+    """
+    own, stored = normalization(model), stored_normalization(meta)
+    if own:
+        return own, 'config'
+    return stored, 'checkpoint' if stored else 'default'
+
+
 def describe_vit(backbone: nn.Module) -> dict:
     """The config that builds one of our ViTs again."""
     grid, patch_size = backbone.grid, backbone.patch_size

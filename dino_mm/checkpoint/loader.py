@@ -184,7 +184,7 @@ def load_state(checkpoint: str | os.PathLike, network: str = 'teacher') -> State
 
 def load_into(
     module: nn.Module,
-    checkpoint: str | os.PathLike,
+    checkpoint: str | os.PathLike | Weights,
     network: str = 'teacher',
     strict: bool = True,
 ) -> LoadReport:
@@ -196,14 +196,16 @@ def load_into(
     Args:
         module (nn.Module): Our ViT, mmpretrain's ViT, ResNet or XCiT, or any module whose keys
             are the checkpoint's.
-        checkpoint (str): See :func:`read_checkpoint`.
+        checkpoint (str): See :func:`read_checkpoint`; or :class:`Weights` that were read.
         network (str): See :func:`read_weights`.
         strict (bool): Refuse checkpoints with keys too many or too few.
 
     Raises:
         CheckpointError: See above; the message lists keys and shapes.
     """
-    return _load(module, read_weights(checkpoint, network), strict)
+    if not isinstance(checkpoint, Weights):
+        checkpoint = read_weights(checkpoint, network)
+    return _load(module, checkpoint, strict)
 
 
 def load_backbone(

@@ -1,137 +1,29 @@
-"""The frozen backbone that an evaluation command looks at."""
+"""The frozen backbone that an evaluation looks at."""
 
-import argparse
-import logging
 from contextlib import AbstractContextManager
 
 import torch
-from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import init_dist, is_distributed
 from torch import Tensor, nn
 
-from dino_mm.checkpoint.infer import normalization, stored_normalization
-from dino_mm.checkpoint.loader import build_backbone, read_weights
 from dino_mm.models.necks import ClassToken, GlobalAveragePool
+from dino_mm.models.necks.last_layers import last_layer_parts
 from dino_mm.models.necks.pooling import last_output
-from dino_mm.models.preprocessors.multi_crop import IMAGENET_MEAN, IMAGENET_STD
 from dino_mm.registry import MODELS
+from dino_mm.utils.attention import class_token_attention
 from dino_mm.utils.files import fingerprint, weights_fingerprint
-from dino_mm.utils.launch import LAUNCHERS, prepare_launch
-from dino_mm.utils.precision import best_amp_dtype
-from dino_mm.visualization.attention import class_token_attention
-
-#: Published names (hubconf of the reference) of plain vision transformers.
-ARCHITECTURES = {
-    'dino_vits16': dict(type='VisionTransformer', arch='small', patch_size=16),
-    'dino_vits8': dict(type='VisionTransformer', arch='small', patch_size=8),
-    'dino_vitb16': dict(type='VisionTransformer', arch='base', patch_size=16),
-    'dino_vitb8': dict(type='VisionTransformer', arch='base', patch_size=8),
-}
-RANDOM = 'random'
-
-
-def base_parser(
-    description: str, work_dir: str, without_data_root: str | None = None
-) -> argparse.ArgumentParser:
-    """A parser with the options that all evaluation commands share.
-
-    Args:
-        description (str): Of the command.
-        work_dir (str): Default folder of results.
-        without_data_root (str, optional): What is evaluated if no folder is given; by default one
-            has to be.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    text = 'folder of the data set'
-    if without_data_root is None:
-        parser.add_argument('data_root', help=text)
-    else:
-        parser.add_argument('data_root', nargs='?', help=f'{text}; without it {without_data_root}')
-    parser.add_argument(
-        '--checkpoint',
-        required=True,
-        help=f"checkpoint file, published name (dino_vits16), or '{RANDOM}': an untrained baseline",
-    )
-    parser.add_argument('--config', help='config whose model.backbone the checkpoint belongs to')
-    parser.add_argument('--arch', choices=ARCHITECTURES, help='published architecture instead')
-    parser.add_argument('--network', choices=('teacher', 'student'), default='teacher')
-    parser.add_argument('--seed', type=int, default=0, help='of an untrained baseline')
-    parser.add_argument('--work-dir', default=work_dir, help='folder of results and caches')
-    parser.add_argument('--num-workers', type=int, default=2, help='processes that read images')
-    parser.add_argument(
-        '--amp',
-        action='store_true',
-        help='features by bfloat16, on GPUs without it by float16, on CPUs without it by float32',
-    )
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='share the images')
-    return parser
-
-
-def launch(args: argparse.Namespace) -> None:
-    """Starts the process group that ``--launcher`` names, once."""
-    prepare_launch(Config(), args.launcher)
-    if args.launcher != 'none' and not is_distributed():
-        init_dist(args.launcher)
-
-
-def start(args: argparse.Namespace, std: tuple[float, ...] = IMAGENET_STD) -> 'FrozenBackbone':
-    """Starts the processes and loads the backbone that the arguments name.
-
-    Args:
-        args (argparse.Namespace): Of :func:`base_parser`.
-        std (tuple): Per channel, where neither ``--config`` nor, without it and ``--arch``, the
-            config stored in the checkpoint says how images are normalized.
-
-    Raises:
-        ValueError: Contradictory or missing options.
-    """
-    if args.config and args.arch:
-        raise ValueError('give --config or --arch, not both')
-    launch(args)
-    backbone, told = ARCHITECTURES.get(args.arch), {}
-    if args.config:
-        model = Config.fromfile(args.config).get('model') or {}
-        backbone = model.get('backbone')
-        if backbone is None:
-            raise ValueError(f'--config {args.config} has no model.backbone')
-        told = normalization(model)
-    if args.checkpoint == RANDOM:
-        if backbone is None:
-            raise ValueError(f'--checkpoint {RANDOM} needs --config or --arch: of what?')
-        torch.manual_seed(args.seed)
-        module = MODELS.build(backbone)
-        logging.disable(logging.INFO)  # MMEngine logs every tensor
-        module.init_weights()
-        logging.disable(logging.NOTSET)
-    else:
-        weights = read_weights(args.checkpoint, args.network)
-        module = build_backbone(weights, backbone)
-        if backbone is None:
-            told = stored_normalization(weights.meta)
-    source = dict(
-        checkpoint=args.checkpoint,
-        network=args.network,
-        config=args.config,
-        arch=args.arch,
-        backbone=dict(backbone or {}),
-    )
-    if args.checkpoint == RANDOM:
-        source |= dict(network=None, seed=args.seed)
-    told = dict(mean=IMAGENET_MEAN, std=std) | told
-    return FrozenBackbone(module, told, source, best_amp_dtype() if args.amp else None)
 
 
 class FrozenBackbone:
-    """A backbone in evaluation mode on the machine's device, fed with uint8 RGB images.
+    """A backbone in evaluation mode on the machine's device, for uint8 RGB images.
 
     Args:
         module (nn.Module): Our vision transformer, or for :meth:`descriptor` any backbone.
         normalization (dict): ``mean``, ``std`` and ``per_image`` of
             :class:`MultiCropDataPreprocessor`.
-        source (dict): Where it came from, for the report, with its config as ``backbone``.
-        dtype (str | None): ``'bfloat16'`` or ``'float16'`` to compute features in; they are
-            returned in float32. ``None`` computes in float32.
+        source (dict): Where the backbone comes from, for the report; ``backbone`` is its config.
+        dtype (str | None): Features are computed in ``'bfloat16'``, in ``'float16'``, or with
+            ``None`` in float32. They are always returned in float32.
     """
 
     def __init__(
@@ -140,7 +32,7 @@ class FrozenBackbone:
         self.device = torch.device(get_device())
         self.module = module.to(self.device).requires_grad_(False)
         self.module.eval()  # by itself: mmpretrain's backbones return None
-        preprocessor = dict(type='MultiCropDataPreprocessor', **normalization)
+        preprocessor = dict(type='dino_mm.MultiCropDataPreprocessor', **normalization)
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
         self.fingerprint = fingerprint(
             normalization, source.get('backbone'), weights_fingerprint(module), dtype
@@ -152,7 +44,7 @@ class FrozenBackbone:
 
     @property
     def name(self) -> str:
-        """For the title of a table."""
+        """Name of the backbone in the title of a table."""
         return f'{self.source["arch"] or self.source["config"] or ""} {self.source["checkpoint"]}'
 
     @property
@@ -160,8 +52,13 @@ class FrozenBackbone:
         self._require('patch_size')
         return self.module.patch_size
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it is a vision transformer."""
+        return hasattr(self.module, 'get_intermediate_layers')
+
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) to float on the device."""
+        """Moves uint8 images (B, 3, H, W) to the device and normalizes them to float."""
         return self.preprocessor(dict(inputs=images))['inputs'].float()
 
     def num_patches(self, images: Tensor) -> int:
@@ -190,15 +87,26 @@ class FrozenBackbone:
 
     def descriptor(self, images: Tensor) -> Tensor:
         """Class token, or without one the mean over positions: (B, C) of normalized images."""
-        if hasattr(self.module, 'get_intermediate_layers'):
+        if self.has_tokens:
             return self.tokens(images)[:, 0]
         with self.autocast():
             out = last_output(self.module(images)).float()
         return (GlobalAveragePool() if out.ndim == 4 else ClassToken())(out)
 
+    def parts(self, images: Tensor, layers: int) -> Tensor:
+        """Features (B, P, C) of P parts, of uint8 images.
+
+        The parts of a vision transformer are the class tokens of the last ``layers`` layers and
+        the mean patch token of the last one. Other networks have one part, :meth:`descriptor`.
+        """
+        inputs = self.normalize(images)
+        if not self.has_tokens:
+            return self.descriptor(inputs)[:, None]
+        return last_layer_parts(self.last_layers(inputs, layers), self.module.num_prefix_tokens)
+
     def _require(self, name: str) -> None:
         if not hasattr(self.module, name):
             raise TypeError(
-                f'{type(self.module).__name__} has no {name}: this evaluation is made for vision '
-                'transformers, set model.backbone.type to VisionTransformer'
+                f'{type(self.module).__name__} has no {name}: this evaluation works with vision '
+                'transformers only. Set model.backbone.type to VisionTransformer'
             )

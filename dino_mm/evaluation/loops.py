@@ -1,4 +1,4 @@
-"""k-NN as a test of the Runner, with features on disk."""
+"""k-NN as a test loop of the Runner, with features stored on disk."""
 
 from pathlib import Path
 
@@ -10,23 +10,24 @@ from dino_mm.registry import LOOPS
 from dino_mm.utils.files import weights_fingerprint
 from dino_mm.utils.wrappers import unwrap
 
-from .features import CHUNK_SIZE, extract_features, features_key
+from .features import CHUNK_SIZE, FeatureFiles, features_key
 from .metrics import KNNMetric
 from .report import report
 
 
 @LOOPS.register_module()
 class KNNTestLoop(TestLoop):
-    """Extracts the features of a :class:`KNNDataset`, keeps them, and evaluates.
+    """Computes and stores the features of a :class:`KNNDataset`, and evaluates them.
 
-    Processes share the images without padding. A table and ``knn.json`` in the work dir show the
-    result.
+    Processes share the images without padding. The result is printed as a table and written to
+    ``knn.json`` in the work dir.
 
     Args:
         cache (str, optional): Folder of the features, by default ``features`` in the work dir.
             They are reused as long as weights, config and images are the same.
-        chunk_size (int): Images to a file of the cache.
-        kwargs: ``runner``, ``dataloader``, ``evaluator`` and ``fp16`` of MMEngine's test loop.
+        chunk_size (int): Images per file.
+        kwargs: Arguments of MMEngine's test loop: ``runner``, ``dataloader``, ``evaluator`` and
+            ``fp16``.
     """
 
     def __init__(self, *args, cache: str | None = None, chunk_size: int = CHUNK_SIZE, **kwargs):
@@ -52,17 +53,11 @@ class KNNTestLoop(TestLoop):
         key = features_key(
             dataset, weights, config.model, config.test_dataloader.dataset, self.fp16
         )
-        for chunk in extract_features(
-            dataset,
-            self._embed,
-            key,
-            self.cache,
-            'features',
-            loader.batch_size,
-            loader.num_workers,
-            loader.collate_fn,
-            self.chunk_size,
-        ):
+        files = FeatureFiles(dataset, key, self.cache, self.chunk_size)
+        files.write(
+            self._embed, 'features', loader.batch_size, loader.num_workers, loader.collate_fn
+        )
+        for chunk in files.read(files.share()):
             samples = [
                 dict(
                     features=feature,

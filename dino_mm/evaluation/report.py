@@ -14,7 +14,7 @@ from dino_mm.version import __version__
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows with equal keys as aligned text; numbers to two decimals, ``-`` for what is unknown."""
+    """Rows with equal keys as aligned text; numbers have two decimals, unknown ones are ``-``."""
 
     def cell(value: Any) -> str:
         if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -34,7 +34,7 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
+    """A value without NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -43,7 +43,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_json(content: dict, path: str | os.PathLike) -> None:
-    """Writes in one step, so that an interruption leaves no half file."""
+    """Writes the file in one step, so that an interruption leaves no incomplete file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -54,7 +54,7 @@ def write_json(content: dict, path: str | os.PathLike) -> None:
 def report(
     title: str, rows: Sequence[dict[str, Any]], result: dict, path: str | os.PathLike
 ) -> None:
-    """Prints the table and writes the result with the versions that made it (main process)."""
+    """The main process prints the table and writes the result, with versions of the software."""
     if not is_main_process():
         return
     versions = dict(dino_mm=__version__, torch=torch.__version__)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch.distributed
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from .precision import best_amp_dtype
@@ -50,6 +51,27 @@ def unsynchronize(cfg: ConfigDict | list) -> bool:
     return found
 
 
+def start_processes(launcher: str) -> None:
+    """Starts the process group that a launcher names, if there is none yet.
+
+    With a GPU this is MMEngine's work, which selects a CUDA device under every launcher. Without
+    one the group communicates by gloo.
+
+    Args:
+        launcher (str): One of :data:`LAUNCHERS`.
+    """
+    if launcher == 'none' or is_distributed():
+        return
+    if get_device() != 'cpu':
+        init_dist(launcher)
+        return
+    if launcher == 'slurm':
+        _rank_from_slurm()
+    elif launcher == 'mpi':
+        _rank_from_mpi()
+    torch.distributed.init_process_group('gloo')
+
+
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Makes a config start under a launcher, on CPU too.
 
@@ -63,12 +85,7 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == 'none' or get_device() != 'cpu':
         return
-    if not torch.distributed.is_initialized():
-        if launcher == 'slurm':
-            _rank_from_slurm()
-        elif launcher == 'mpi':
-            _rank_from_mpi()
-        torch.distributed.init_process_group('gloo')
+    start_processes(launcher)
     # MMEngine would pass a GPU index.
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
     cfg.model_wrapper_cfg = (

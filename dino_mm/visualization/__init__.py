@@ -1,6 +1,8 @@
 """Pictures, drawn without pyplot: it would choose a backend, which belongs to the user."""
 
-from .attention import class_token_attention, draw_attention
+from dino_mm.utils.attention import class_token_attention
+
+from .attention import draw_attention
 from .curves import draw_curves
 from .detection import draw_detections
 from .segmentation import draw_segmentation

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from dino_mm.checkpoint import load_into
 from dino_mm.datasets.converters.label_subset import main as write_subset
 from dino_mm.registry import MODELS
 from dino_mm.utils.launch import fit_loaders
@@ -85,7 +86,7 @@ def test_knn_config(path, colors, tmp_path, tmp_path_factory) -> None:
     cfg = shrink_config(path, colors, tmp_path, tmp_path_factory.getbasetemp() / 'digits')
     random_checkpoint(cfg, tmp_path / 'backbone.pth')
     runner = Runner.from_cfg(cfg)
-    runner.model.load(tmp_path / 'backbone.pth')
+    load_into(runner.model.backbone, tmp_path / 'backbone.pth')
     metrics = runner.test()
     assert {f'knn/k{k}_top{n}' for k in (10, 20, 100, 200) for n in (1, 5)} <= metrics.keys()
     assert (tmp_path / 'knn.json').is_file() and list((tmp_path / 'features').iterdir())

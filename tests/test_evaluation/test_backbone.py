@@ -1,15 +1,13 @@
 """The backbone that evaluation commands look at."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from dino_mm.checkpoint.export import export_backbone
-from dino_mm.evaluation.backbone import (
-    ARCHITECTURES,
-    FrozenBackbone,
-    base_parser,
-    start,
-)
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import ARCHITECTURES, base_parser, load_frozen_backbone
 from dino_mm.evaluation.davis.run import STD
 from dino_mm.models import VisionTransformer
 
@@ -29,8 +27,11 @@ def config(tmp_path):
 
 def test_untrained_baselines_differ_by_their_seed(config) -> None:
     options = ['--checkpoint', 'random', '--config', config]
-    first, again = start(arguments(*options)), start(arguments(*options))
-    other = start(arguments(*options, '--seed', '1'))
+    first, again = (
+        load_frozen_backbone(arguments(*options)),
+        load_frozen_backbone(arguments(*options)),
+    )
+    other = load_frozen_backbone(arguments(*options, '--seed', '1'))
     assert first.fingerprint == again.fingerprint != other.fingerprint
     assert first.source['seed'] == 0 and first.source['network'] is None
     assert not first.module.training
@@ -39,7 +40,9 @@ def test_untrained_baselines_differ_by_their_seed(config) -> None:
 def test_weights_come_from_the_file(config, tmp_path) -> None:
     model = VisionTransformer(**TINY).eval()
     torch.save(model.state_dict(), tmp_path / 'weights.pth')
-    backbone = start(arguments('--checkpoint', str(tmp_path / 'weights.pth'), '--config', config))
+    backbone = load_frozen_backbone(
+        arguments('--checkpoint', str(tmp_path / 'weights.pth'), '--config', config)
+    )
     images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
     inputs = backbone.normalize(images)
     with torch.no_grad():
@@ -51,9 +54,12 @@ def test_weights_come_from_the_file(config, tmp_path) -> None:
 
 @torch.no_grad()
 def test_half_precision_is_near_and_has_features_of_its_own(config, monkeypatch) -> None:
-    monkeypatch.setattr('dino_mm.evaluation.backbone.best_amp_dtype', lambda: 'bfloat16')
+    monkeypatch.setattr('dino_mm.evaluation.command.best_amp_dtype', lambda: 'bfloat16')
     options = ['--checkpoint', 'random', '--config', config]
-    full, half = start(arguments(*options)), start(arguments(*options, '--amp'))
+    full, half = (
+        load_frozen_backbone(arguments(*options)),
+        load_frozen_backbone(arguments(*options, '--amp')),
+    )
     assert full.fingerprint != half.fingerprint  # caches are kept apart
     assert half.source['dtype'] == 'bfloat16'
     images = torch.randint(0, 255, (2, 3, 32, 24), dtype=torch.uint8)
@@ -68,7 +74,11 @@ def test_half_precision_is_near_and_has_features_of_its_own(config, monkeypatch)
 def test_normalization_of_protocol_and_config(config, tmp_path) -> None:
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
     options = ['--checkpoint', 'random', '--config']
-    published = start(arguments(*options, config), STD).normalize(white)[0, :, 0, 0].cpu()
+    published = (
+        load_frozen_backbone(arguments(*options, config), std=STD)
+        .normalize(white)[0, :, 0, 0]
+        .cpu()
+    )
     expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.228, 0.224, 0.225])
     assert torch.allclose(published, expected)
     own = tmp_path / 'own.py'
@@ -76,7 +86,8 @@ def test_normalization_of_protocol_and_config(config, tmp_path) -> None:
         f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(mean=(0.5,) * 3, std=(0.5,) * 3))"
     )
     assert torch.allclose(
-        start(arguments(*options, str(own)), STD).normalize(white).cpu(), torch.ones(1, 3, 8, 8)
+        load_frozen_backbone(arguments(*options, str(own)), std=STD).normalize(white).cpu(),
+        torch.ones(1, 3, 8, 8),
     )
 
 
@@ -84,12 +95,14 @@ def test_normalization_per_image_is_the_configs_own(config, tmp_path) -> None:
     own = tmp_path / 'own.py'
     own.write_text(f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(per_image=True))")
     images = torch.randint(50, 100, (2, 3, 8, 8), dtype=torch.uint8)
-    normalized = start(arguments('--checkpoint', 'random', '--config', str(own))).normalize(images)
+    normalized = load_frozen_backbone(
+        arguments('--checkpoint', 'random', '--config', str(own))
+    ).normalize(images)
     assert torch.allclose(normalized.mean(dim=(1, 2, 3)).cpu(), torch.zeros(2), atol=1e-5)
 
 
 def white_pixel(*options: str) -> float:
-    backbone = start(arguments(*options))
+    backbone = load_frozen_backbone(arguments(*options))
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
     return float(backbone.normalize(white)[0, 0, 0, 0])
 
@@ -114,11 +127,16 @@ def test_normalization_of_the_stored_config(model, expected, config, tmp_path, m
     torch.save(dict(state_dict=trained, meta=dict(cfg=text)), tmp_path / 'epoch_1.pth')
     export_backbone(module, tmp_path / 'backbone.pth', dict(config=text))
     monkeypatch.setitem(ARCHITECTURES, 'tiny', dict(type='VisionTransformer', **TINY))
+    telling = str(tmp_path / 'telling.py')
+    Path(telling).write_text(
+        f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(mean=(0.5,) * 3, std=(0.5,) * 3))"
+    )
     for file in ('epoch_1.pth', 'backbone.pth'):
         options = ['--checkpoint', str(tmp_path / file)]
         assert white_pixel(*options) == pytest.approx(expected)
-        for explicit in (['--config', config], ['--arch', 'tiny']):
-            assert white_pixel(*options, *explicit) == pytest.approx(IMAGENET)
+        for silent in (['--config', config], ['--arch', 'tiny']):
+            assert white_pixel(*options, *silent) == pytest.approx(expected)
+        assert white_pixel(*options, '--config', telling) == pytest.approx(1)
 
 
 def test_maps_are_averaged_and_have_no_tokens() -> None:
@@ -134,4 +152,4 @@ def test_configs_without_a_backbone(tmp_path) -> None:
     path = tmp_path / 'empty.py'
     path.write_text('model = dict()')
     with pytest.raises(ValueError, match='empty.py has no model.backbone'):
-        start(arguments('--checkpoint', 'random', '--config', str(path)))
+        load_frozen_backbone(arguments('--checkpoint', 'random', '--config', str(path)))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dino_mm.evaluation.voc import run as attention_voc
 
-from .toys import save_jpeg, scene, toy_arguments
+from .toys import BLACK, save_jpeg, scene, toy_arguments
 
 #: Patches are 8 pixels wide; the square holds 16 of them.
 SQUARE = (slice(16, 48), slice(24, 56))
@@ -81,3 +81,9 @@ def test_bad_input(voc) -> None:
     save_jpeg(scene(0, size=48), voc / 'JPEGImages/one.jpg')
     with pytest.raises(ValueError, match=r'one.jpg is \(48, 48\) but its mask .*\(64, 64\)'):
         run(voc)
+
+
+def test_attention_that_is_not_finite_is_refused(voc) -> None:
+    save_jpeg(BLACK, voc / 'JPEGImages/two.jpg')
+    with pytest.raises(ValueError, match='1 of 3 attention maps are not finite.*two.jpg'):
+        run(voc, *toy_arguments(voc.parent, backbone='BlindViT'))

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from dino_mm.evaluation.command import load_frozen_backbone
 from dino_mm.evaluation.copy_detection import run as copy_detection
 from dino_mm.evaluation.copy_detection.copydays import block_files, positives_by_name
 from dino_mm.evaluation.functional import learn_whitening, whiten
 
-from .toys import save_jpeg, scene, toy_arguments
+from .toys import BLACK, save_jpeg, scene, toy_arguments
 
 
 @pytest.fixture
@@ -94,14 +95,14 @@ def test_distractors_that_teach_the_whitening_are_described_once(copydays, monke
 
 def test_processes_pass_rows_and_not_their_batches(copydays, monkeypatch) -> None:
     monkeypatch.setattr(copy_detection, 'gather', lambda share, total: share)
-    backbone = copy_detection.start(copy_detection.parse_args(['x', *toy_arguments(copydays, 2)]))
+    backbone = load_frozen_backbone(copy_detection.parse_args(['x', *toy_arguments(copydays, 2)]))
     paths = sorted((copydays / 'whitening').iterdir())
     rows = copy_detection.describe(backbone, paths, 'rows', 64, len(paths), 0)
     assert all(row.untyped_storage().nbytes() == row.nbytes for row in rows)
 
 
 def test_folders_that_are_no_copydays(copydays, tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match='no Copydays folder'):
+    with pytest.raises(FileNotFoundError, match='not a Copydays folder'):
         copy_detection.main([str(tmp_path), *toy_arguments(tmp_path)])
     with pytest.raises(FileNotFoundError, match='nowhere'):
         run(copydays, '--distractors', str(tmp_path / 'nowhere'))
@@ -116,3 +117,14 @@ def test_names_tell_the_originals(copydays) -> None:
     assert positives_by_name(strong, originals) == [[0], [1]]
     with pytest.raises(ValueError, match='original'):
         positives_by_name(strong, [])
+
+
+@pytest.mark.parametrize(
+    'image', ['copydays/strong/200001.jpg', 'distractors/deep/0.jpg', 'whitening/3.jpg']
+)
+def test_features_that_are_not_finite_are_refused(copydays, image) -> None:
+    save_jpeg(BLACK, copydays / image)
+    blind = toy_arguments(copydays, 2, 'BlindViT')
+    folders = [f'--{name}={copydays / name}' for name in ('distractors', 'whitening')]
+    with pytest.raises(ValueError, match=f'1 of . features are not finite.*{image}'):
+        run(copydays, *blind, *folders)

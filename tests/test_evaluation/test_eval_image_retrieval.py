@@ -13,7 +13,7 @@ import torch
 from dino_mm.evaluation.retrieval import run as image_retrieval
 
 from ..conftest import TOOLS
-from .toys import save_jpeg, scene, toy_arguments
+from .toys import BLACK, save_jpeg, scene, toy_arguments
 
 #: Where a query shows what it asks for.
 BOX = [16.4, 16.0, 80.2, 80.0]
@@ -85,7 +85,7 @@ def test_images_shrink_but_do_not_grow(tmp_path) -> None:
     assert region.shape == (3, 24, 32) and region.dtype == torch.uint8
     region = image_retrieval.load_region((tmp_path / 'wide.jpg', (8, 0, 24, 40)), 100)
     assert region.shape == (3, 40, 16)
-    with pytest.raises(ValueError, match='wide.jpg is .* shows nothing of it'):
+    with pytest.raises(ValueError, match='wide.jpg is .* lies outside of it'):
         image_retrieval.load_region((tmp_path / 'wide.jpg', (70, 0, 90, 40)), 100)
 
 
@@ -130,7 +130,10 @@ def test_backbones_that_cannot_be(tmp_path, options, message) -> None:
         image_retrieval.main([str(tmp_path), *options])
 
 
-def test_two_processes_share_the_images(landmarks) -> None:
+def test_two_processes_share_the_images_and_need_no_matplotlib(landmarks) -> None:
+    (landmarks / 'broken').mkdir()
+    (landmarks / 'broken/matplotlib.py').write_text("raise ImportError('nothing is drawn')")
+    paths = [str(landmarks / 'broken'), os.environ.get('PYTHONPATH', '')]
     config = landmarks / 'vit.py'
     config.write_text(
         "model = dict(backbone=dict(type='VisionTransformer', patch_size=16,"
@@ -141,9 +144,17 @@ def test_two_processes_share_the_images(landmarks) -> None:
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
     command += ['--standalone', str(TOOLS / 'eval_image_retrieval.py'), str(landmarks)]
     command += [*options, '--work-dir', str(landmarks / 'two'), '--launcher', 'pytorch']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    environment = os.environ | dict(PYTHONPATH=os.pathsep.join(paths))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     together = json.loads((landmarks / 'two/roxford5k.json').read_text())
     for protocol, score in alone['scores'].items():
         for key in ('map', 'mp'):
             assert np.allclose(together['scores'][protocol][key], score[key])
+
+
+def test_features_that_are_not_finite_are_refused(landmarks) -> None:
+    save_jpeg(BLACK, landmarks / 'roxford5k/jpg/scene_3.jpg')
+    with pytest.raises(ValueError, match='1 of 8 features are not finite.*scene_3.jpg'):
+        run(landmarks, *toy_arguments(landmarks, backbone='BlindViT'))
+    assert not list(landmarks.glob('work/features/*database.pt'))

@@ -10,9 +10,10 @@ import torch
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from dino_mm.evaluation import features as store
 from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.features import FeatureFiles
 from dino_mm.evaluation.functional import fit_linear_heads, knn_accuracy
+from dino_mm.evaluation.linear_probe import probe
 from dino_mm.evaluation.linear_probe import run as linear_probe
 from dino_mm.evaluation.linear_probe.labeled import labeled_config
 from dino_mm.evaluation.linear_probe.subjects import backbone_subject
@@ -21,6 +22,7 @@ from dino_mm.registry import DATASETS, MODELS
 
 from ..conftest import TOOLS
 from ..labeled_images import write_colors
+from .toys import toy_arguments
 
 VIT = """
 model = dict(backbone=dict(type='VisionTransformer', img_size=32, patch_size=8,
@@ -86,24 +88,20 @@ def test_all_endings_of_image_files_count(colors) -> None:
 
 
 def test_heads_are_trained_without_a_copy_of_the_features(colors, monkeypatch) -> None:
-    seen, load_all = [], linear_probe.load_all
-    monkeypatch.setattr(
-        linear_probe, 'load_all', lambda *a, **k: (seen.append(load_all(*a, **k)), seen[0])[1]
-    )
+    seen, read_all = [], FeatureFiles.read_all
+    monkeypatch.setattr(FeatureFiles, 'read_all', lambda s: (seen.append(read_all(s)), seen[0])[1])
 
     def fit(features, *args):
         seen.append(features)
         return fit_linear_heads(features, *args)
 
-    monkeypatch.setattr(linear_probe, 'fit_linear_heads', fit)
+    monkeypatch.setattr(probe, 'fit_linear_heads', fit)
     linear_probe.main(arguments(colors, '--checkpoint', 'raw-pixels'))
     assert [part.data_ptr() for part in seen[1:]] == [seen[0][0].data_ptr()] * 2
 
 
 def test_features_and_rows_are_reused_and_resumed(colors, monkeypatch) -> None:
-    monkeypatch.setattr(
-        linear_probe, 'extract_features', partial(store.extract_features, chunk_size=8)
-    )
+    monkeypatch.setattr(linear_probe, 'FeatureFiles', partial(FeatureFiles, chunk_size=8))
     options = arguments(colors, '--checkpoint', 'raw-pixels', '--batch-size', '4')
     [first] = linear_probe.main(options)
     files = sorted((colors / 'work/features/raw-pixels').iterdir())
@@ -116,7 +114,7 @@ def test_features_and_rows_are_reused_and_resumed(colors, monkeypatch) -> None:
     )
     assert linear_probe.main(options) == [first] and sum(seen) == 8
     with monkeypatch.context() as patch:
-        patch.setattr(linear_probe, 'probe', None)  # finished rows are kept
+        patch.setattr(probe, 'probe', None)  # finished rows are kept
         linear_probe.main(options)
     seen.clear()
     next((colors / 'val/red').iterdir()).touch()
@@ -206,3 +204,13 @@ def test_images_of_a_config(tmp_path) -> None:
     labels = torch.cat([item['data_samples'].gt_label for item in dataset])
     expected = knn_accuracy(pixels[:30], labels[:30], pixels[30:], labels[30:], ks=(10,))
     assert 0 < row['10-NN'] == expected['k10_top1'] < 100
+
+
+def test_features_that_are_not_finite_are_refused(colors) -> None:
+    black = colors / 'train/green/green_2.png'
+    Image.new('RGB', (40, 40)).save(black)
+    options = [*arguments(colors), *toy_arguments(colors, backbone='BlindViT'), '--layers', '1']
+    for _ in range(2):  # nothing of the first time is reused
+        with pytest.raises(ValueError, match='1 of 27 untrained features are not finite.*green_2'):
+            linear_probe.main(options)
+    assert not list((colors / 'work').glob('features/*/*'))

@@ -13,7 +13,7 @@ from dino_mm.evaluation.davis.run import Propagation, track
 from dino_mm.evaluation.davis.sequences import first_appearances, read_mask, voc_palette, write_mask
 from dino_mm.evaluation.functional import boundary_accuracy
 
-from .toys import save_jpeg, scene, toy_arguments
+from .toys import BLACK, save_jpeg, scene, toy_arguments
 
 PATCH = 8
 
@@ -186,7 +186,7 @@ def test_published_normalization_is_used(davis, monkeypatch) -> None:
         given.append(std)
         raise InterruptedError
 
-    monkeypatch.setattr(video_segmentation, 'start', stop)
+    monkeypatch.setattr(video_segmentation, 'load_frozen_backbone', stop)
     with pytest.raises(InterruptedError):
         run(davis)
     assert given == [(0.228, 0.224, 0.225)]
@@ -286,3 +286,18 @@ def test_real_sequences(real_data, tmp_path) -> None:
     for number, start in appears.items():
         assert number in seen[start] and not any(number in s for s in seen[:start])
     assert output(tmp_path, 'judo', 5).shape == (480, 854)
+
+
+def test_features_that_are_not_finite_are_refused(davis) -> None:
+    save_jpeg(BLACK, davis / 'JPEGImages/480p/moves/00003.jpg')
+    blind = toy_arguments(davis, backbone='BlindViT')
+    with pytest.raises(ValueError, match='64 of 64 .* 00003.jpg|64 of 64 .*00003.jpg are not fin'):
+        run(davis, *blind)
+
+
+def test_the_old_spelling_of_an_option(davis) -> None:
+    arguments = [str(davis), *toy_arguments(davis)]
+    assert video_segmentation.parse_args([*arguments, '--neighborhood', '3']).neighborhood == 3
+    with pytest.warns(FutureWarning, match='--neighbourhood is now called --neighborhood'):
+        old = video_segmentation.parse_args([*arguments, '--neighbourhood', '4'])
+    assert old.neighborhood == 4 and video_segmentation.parse_args(arguments).neighborhood == 12

@@ -128,11 +128,18 @@ def on_a_process(rank: int, port: int, out: str) -> None:
     for batch in places.split(16):
         metric.process({}, samples(parts, batch.tolist()))
     own = sum(len(result[1]) for result in metric.results)
-    torch.save((own, metric.evaluate(total)), f'{out}/{rank}.pth')
+    scores = metric.evaluate(total)
+    # the last sample is broken, which one of the processes sees
+    parts[2][-1] = torch.nan
+    metric.process({}, samples(parts, places.tolist()))
+    try:
+        metric.evaluate(total)
+    except ValueError as error:
+        torch.save((own, scores, str(error)), f'{out}/{rank}.pth')
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_share_the_bank_and_agree(tmp_path) -> None:
+def test_two_processes_share_the_bank_agree_and_fail_together(tmp_path) -> None:
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -140,8 +147,10 @@ def test_two_processes_share_the_bank_and_agree(tmp_path) -> None:
     parts, top1, _ = recorded()
     total = len(parts[1]) + len(parts[3])
     for rank in (0, 1):
-        own, scores = torch.load(tmp_path / f'{rank}.pth')
+        own, scores, refusal = torch.load(tmp_path / f'{rank}.pth')
         assert own <= total // 2 + 4
+        assert f'1 of {len(parts[3])} features of the queries' in refusal
+        assert f'image {total - 1} of the data set' in refusal
         assert {k: scores[f'knn/k{k}_top1'] for k in top1} == pytest.approx(top1, abs=1e-9)
 
 

@@ -1,15 +1,18 @@
 """tools/test.py with a k-NN config, from images in class folders."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 
 from dino_mm.apis import test as test_api
 from dino_mm.checkpoint import CheckpointError
 from dino_mm.evaluation import loops
+from dino_mm.evaluation.linear_probe import run as linear_probe
 from dino_mm.models import VisionTransformer
 
 from ..conftest import TOOLS
@@ -17,7 +20,7 @@ from ..labeled_images import write_colors
 
 CONFIG = """
 _base_ = '{root}/configs/knn/dino_vit-s16_knn_in1k.py'
-model = dict(backbone=dict(img_size=32, patch_size=8, weight_init='xavier',
+model = dict(backbone=dict(img_size=64, patch_size=32, weight_init='xavier',
     arch=dict(_delete_=True, embed_dims=24, num_layers=2, num_heads=2)))
 test_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(data_root='{images}'))
 test_cfg = dict(chunk_size=8)
@@ -33,7 +36,7 @@ def command(tmp_path) -> list[str]:
     config.write_text(CONFIG.format(root=TOOLS.parent, images=images))
     torch.manual_seed(0)
     arch = dict(embed_dims=24, num_layers=2, num_heads=2)
-    state = VisionTransformer(arch, 32, 8, weight_init='xavier').state_dict()
+    state = VisionTransformer(arch, 64, 32, weight_init='xavier').state_dict()
     # the student's would do too, but is another one
     other = {key: value + 1 for key, value in state.items()}
     torch.save(dict(teacher=state, student=other), tmp_path / 'weights.pth')
@@ -64,6 +67,69 @@ def test_known_answer_with_cache_table_and_json(command, tmp_path, capsys, monke
     assert 'computed anew' in capsys.readouterr().err + (
         max((tmp_path / 'work').glob('*/*.log')).read_text()
     )
+
+
+def test_features_that_are_not_finite_are_refused(command, tmp_path) -> None:
+    state = torch.load(command[1])
+    state['teacher']['norm.bias'][3] = torch.inf
+    torch.save(state, command[1])
+    with pytest.raises(ValueError, match='8 of 8 features are not finite.*train/blue/blue_0.png'):
+        test_api.main(command)
+    assert not list((tmp_path / 'work').glob('features/*'))
+
+
+def stored_features(folder) -> torch.Tensor:
+    paths = sorted(folder.glob('*.features.pt'))
+    return torch.cat([torch.load(path)['features'] for path in paths])
+
+
+def test_images_are_normalized_as_the_checkpoint_was_trained(command, tmp_path) -> None:
+    weights = torch.load(command[1])['teacher']
+    backbone = dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=24, num_layers=2, num_heads=2),
+        img_size=64,
+        patch_size=32,
+    )
+    model = (
+        f"model = dict(type='DINO', data_preprocessor=dict(per_image=True), backbone={backbone})"
+    )
+    torch.save(dict(state_dict=weights, meta=dict(cfg=model)), command[1])
+    test_api.main(command)
+    ours = stored_features(tmp_path / 'work/features')
+    options = ['--checkpoint', command[1], '--work-dir', str(tmp_path / 'linear'), '--epochs', '1']
+    options += ['--num-workers', '0', '--layers', '1']
+    for source in ([], ['--config', command[0]]):
+        linear_probe.main([str(tmp_path / 'images'), *source, *options])
+        theirs = stored_features(tmp_path / 'linear/features/checkpoint')[:, 0]  # class token
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    'own, meta, used, log, level',
+    [
+        (None, dict(), None, "ImageNet's mean", 20),
+        (None, dict(per_image=True), dict(per_image=True), 'checkpoint says.*per_image', 20),
+        (dict(non_blocking=False), dict(mean=[0.5]), dict(non_blocking=False, mean=[0.5]), '', 20),
+        (dict(per_image=True), dict(), dict(per_image=True), 'config says.*per_image', 20),
+        (dict(mean=(0.5,)), dict(mean=[0.5]), dict(mean=(0.5,)), 'config says', 20),
+        (
+            dict(mean=None, std=None),
+            dict(mean=[0.5]),
+            dict(mean=None, std=None),
+            'trained with',
+            30,
+        ),
+        (dict(type='Other'), dict(mean=[0.5]), dict(type='Other'), 'config says.*trained wi', 30),
+    ],
+)
+def test_whose_normalization_counts(own, meta, used, log, level) -> None:
+    model = ConfigDict(type='FeatureExtractor') | (dict(data_preprocessor=own) if own else {})
+    model = ConfigDict(model)
+    text = f"model = dict(type='DINO', data_preprocessor={meta})"
+    told = test_api.follow_normalization(model, dict(config=text))
+    assert model.get('data_preprocessor') == used
+    assert re.search(log, told[0]) and told[1] == level
 
 
 def test_two_processes_share_images_and_bank(command, tmp_path) -> None:

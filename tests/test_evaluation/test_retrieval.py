@@ -125,10 +125,10 @@ class TestGroundTruth:
         [
             (dict(imlist=['a']), 'beyond the 1 images'),
             (dict(qimlist=[], gnd=[]), 'no queries'),
-            (dict(qimlist=['q', 'r']), '2 queries, truths of 1'),
+            (dict(qimlist=['q', 'r']), '2 queries, but truths of 1'),
             (dict(gnd=[dict(easy=[], hard=[], junk=[])]), 'bbx'),
             (dict(gnd=[dict(bbx=[5, 5, 5, 9], easy=[], hard=[], junk=[])]), 'empty'),
-            (dict(gnd=None), 'no ground truth'),
+            (dict(gnd=None), 'not a ground truth'),
         ],
     )
     def test_other_content_is_an_error(self, tmp_path, changes, message) -> None:
@@ -138,7 +138,7 @@ class TestGroundTruth:
     def test_broken_and_missing_files_are_errors(self, tmp_path) -> None:
         path = self.write(tmp_path)
         path.write_bytes(path.read_bytes()[:20])
-        with pytest.raises(ValueError, match='fetch it anew'):
+        with pytest.raises(ValueError, match='download it again'):
             read_ground_truth(path)
         with pytest.raises(FileNotFoundError, match='revisitop'):
             read_ground_truth(tmp_path / 'none.pkl')

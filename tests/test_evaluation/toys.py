@@ -41,19 +41,29 @@ class PixelViT(BaseModule):
         return heads[:, :, None].expand(-1, -1, heads.shape[-1], -1)
 
 
+@MODELS.register_module()
+class BlindViT(PixelViT):
+    """Its answer to a black image is not finite."""
+
+    def patches(self, x: Tensor) -> Tensor:
+        return super().patches(x) / (x.amax(dim=(1, 2, 3)) > 0)[:, None, None]
+
+
+BLACK = np.zeros((64, 64, 3), np.uint8)
+
 #: Leaves black at zero.
 TOY_CONFIG = """
 model = dict(
-    backbone=dict(type='PixelViT', patch_size={patch_size}),
+    backbone=dict(type='{backbone}', patch_size={patch_size}),
     data_preprocessor=dict(mean=(0.0,) * 3, std=(1.0,) * 3),
 )
 """
 
 
-def toy_arguments(folder: Path, patch_size: int = 8) -> list[str]:
+def toy_arguments(folder: Path, patch_size: int = 8, backbone: str = 'PixelViT') -> list[str]:
     """Command line options of the toy backbone."""
-    config = folder / 'toy.py'
-    config.write_text(TOY_CONFIG.format(patch_size=patch_size))
+    config = folder / f'{backbone}.py'
+    config.write_text(TOY_CONFIG.format(backbone=backbone, patch_size=patch_size))
     work_dir = folder / 'work'
     return [
         *('--config', str(config), '--checkpoint', 'random'),

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import torch
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
@@ -16,6 +16,8 @@ from .utils import is_logged
 
 #: Points of the curves at most, each the mean of the iterations since the one before.
 CURVE_POINTS = 2000
+#: Hooks that write down what happens and change nothing by it.
+RECORDS = (IterTimerHook, LoggerHook, RuntimeInfoHook)
 
 
 def format_report(baselines: dict[str, float], history: list[tuple[int, float]]) -> str:
@@ -71,7 +73,20 @@ class ReportHook(Hook):
         if runner.iter == 0 and runner.val_loop is not None:
             if self.raw_pixels:
                 self.baselines['raw pixels'] = self._raw_pixel_accuracy(runner)
+            self._evaluate_untrained(runner)
+
+    def _evaluate_untrained(self, runner) -> None:
+        """Evaluates where only the records of the run take notice.
+
+        To others the result would be one of training: ``save_best`` would keep the untrained
+        network, early stopping would count from it.
+        """
+        hooks = [*runner.hooks]
+        runner.hooks[:] = [hook for hook in hooks if hook is self or isinstance(hook, RECORDS)]
+        try:
             runner.val_loop.run()
+        finally:
+            runner.hooks[:] = hooks
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         # The message hub remembers the latest iterations only.

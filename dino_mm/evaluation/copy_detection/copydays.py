@@ -14,7 +14,7 @@ BLOCKS = (
 
 
 def block_files(data_root: str | os.PathLike, block: str) -> list[Path]:
-    """Images of a block, sorted by name; none where the block is missing."""
+    """Images of a block, sorted by name; an empty list if the block is missing."""
     return sorted((Path(data_root) / block).glob('*.jpg'))
 
 
@@ -22,7 +22,7 @@ def positives_by_name(queries: Sequence[Path], originals: Sequence[Path]) -> lis
     """Originals of each query: those whose name starts with the same four characters.
 
     Raises:
-        ValueError: A query without an original, or no originals.
+        ValueError: A query has no original, or there are no originals.
     """
     if not originals:
         raise ValueError(f'no {ORIGINAL}/*.jpg to search among')

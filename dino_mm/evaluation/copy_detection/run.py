@@ -13,8 +13,9 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets import UnlabelledImageFolder
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
-from dino_mm.evaluation.extraction import batches, cached_features, gather
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone
+from dino_mm.evaluation.extraction import batches, cached_features, gather, shared_fingerprint
 from dino_mm.evaluation.functional import (
     copy_descriptor,
     copy_detection_aps,
@@ -23,13 +24,13 @@ from dino_mm.evaluation.functional import (
     whiten,
 )
 from dino_mm.evaluation.report import report
-from dino_mm.utils.files import fingerprint
+from dino_mm.utils.launch import start_processes
 
 from .copydays import BLOCKS, ORIGINAL, block_files, positives_by_name
 
 
 def load_square(path: Path, image_size: int) -> Tensor:
-    """Squeezes an image to a square: uint8 (3, S, S)."""
+    """Reads an image and resizes it to a square: uint8 (3, S, S)."""
     image = read_image(str(path)).resize((image_size, image_size), Image.Resampling.BICUBIC)
     return pil_to_tensor(image)
 
@@ -48,7 +49,7 @@ def describe(
     share: list[Tensor] = []
     for images in batches(paths, load, title, batch_size, num_workers):
         tokens = backbone.tokens(backbone.normalize(images))
-        # cloned: pickling a row writes all of its batch
+        # A row is cloned because pickling it would write all of its batch.
         share += [x.clone() for x in copy_descriptor(tokens, backbone.num_patches(images)).cpu()]
     return gather(share, len(paths))
 
@@ -75,22 +76,22 @@ def evaluate(
         backbone (FrozenBackbone): A vision transformer.
         data_root (str): Holds ``original/*.jpg`` and any of ``strong``, ``jpegqual/QUALITY`` and
             ``crops/PERCENT``. Blocks that are missing are left out.
-        distractors (str, optional): Folder of images to hide the originals among.
-        whitening (str, optional): Folder of images to learn the whitening from, in the paper not
-            the distractors. None for no whitening.
-        image_size (int): Edge that images are squeezed to, in pixels.
+        distractors (str, optional): Folder of images that are added to the originals.
+        whitening (str, optional): Folder of images to learn the whitening from; the paper uses
+            other images than the distractors. None for no whitening.
+        image_size (int): Side of the squares that images are resized to, in pixels.
         batch_size (int): Images at a time.
-        work_dir (str): Features are kept below it and reused.
+        work_dir (str): Folder in which features are stored and reused.
         num_workers (int): Processes that read images.
 
     Returns:
-        dict: Block to average precisions, as fractions.
+        dict: Average precisions of each block, as fractions.
     """
     blocks = {block: block_files(data_root, block) for block in BLOCKS}
     blocks = {block: paths for block, paths in blocks.items() if paths}
     if ORIGINAL not in blocks or len(blocks) == 1:
         raise FileNotFoundError(
-            f'{data_root} is no Copydays folder: it needs {ORIGINAL}/*.jpg and copies such as '
+            f'{data_root} is not a Copydays folder, which has {ORIGINAL}/*.jpg and copies such as '
             'strong/*.jpg'
         )
     positives = {
@@ -98,10 +99,10 @@ def evaluate(
     }
 
     def features(name: str, paths: Sequence[Path]) -> Tensor:
-        key = fingerprint(backbone.fingerprint, image_size, files=paths)
+        key = shared_fingerprint(backbone.fingerprint, image_size, files=paths)
         compute = partial(describe, backbone, paths, name, image_size, batch_size, num_workers)
         cache = Path(work_dir) / 'features' / f'{name.replace("/", "_")}.pt'
-        return cached_features(cache, key, compute)
+        return cached_features(cache, key, paths, compute)
 
     found = {block: features(block, paths) for block, paths in blocks.items()}
     database = found[ORIGINAL]
@@ -121,7 +122,7 @@ def evaluate(
 
 
 def table(aps: dict[str, list[float]]) -> list[dict]:
-    """Rows of percents: every block, and the means over blocks of a kind."""
+    """Rows of the table in percent: every block, and the means over blocks of a kind."""
     rows = [
         {'block': block, 'mAP': 100 * float(np.mean(values)), 'queries': len(values)}
         for block, values in aps.items()
@@ -137,7 +138,7 @@ def table(aps: dict[str, list[float]]) -> list[dict]:
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = base_parser('Copy detection on Copydays.', 'work_dirs/copy_detection')
-    parser.add_argument('--distractors', help='folder of images to hide the originals among')
+    parser.add_argument('--distractors', help='folder of images that are added to the originals')
     parser.add_argument(
         '--whitening',
         help="folder of images to learn the whitening from, or 'none' (default: the distractors)",
@@ -151,7 +152,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    backbone = start(args)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args)
     settings = dict(
         distractors=args.distractors, whitening=args.whitening, image_size=args.image_size
     )

@@ -19,15 +19,27 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import (
+    OldOption,
+    base_parser,
+    load_frozen_backbone,
+)
 from dino_mm.evaluation.extraction import Loaded, gather
-from dino_mm.evaluation.functional import labels_to_mask, object_scores, propagate_labels
+from dino_mm.evaluation.functional import (
+    labels_to_mask,
+    object_scores,
+    propagate_labels,
+    require_finite,
+)
 from dino_mm.evaluation.report import report, write_json
 from dino_mm.utils.files import fingerprint
+from dino_mm.utils.launch import start_processes
 
 from .sequences import VideoSequence, find_sequences, first_appearances, read_mask, write_mask
 
-#: The published script divides by these; the red one is a slip that its results carry.
+#: The published script divides by these. The first one is an error there (0.229 is right), but
+#: the published results were computed with it.
 STD = (0.228, 0.224, 0.225)
 
 
@@ -36,14 +48,14 @@ class Propagation:
     """Settings of the tracker; the defaults are published.
 
     Attributes:
-        short_side (int): Of resized frames, in pixels.
-        size_divisor (int): The longer side is rounded down to its multiple.
-        n_last_frames (int): Frames before the target that lend their labels, beside those in
-            which objects were given.
+        short_side (int): Short side of resized frames, in pixels.
+        size_divisor (int): The longer side is rounded down to a multiple of it.
+        n_last_frames (int): How many frames before the target give their labels, in addition to
+            the frames in which objects were given.
         neighborhood (int): See :func:`propagate_labels`, with the three below.
-        topk (int): Likewise.
-        temperature (float): Likewise.
-        chunk_size (int): Likewise.
+        topk (int): See there.
+        temperature (float): See there.
+        chunk_size (int): See there.
     """
 
     short_side: int = 480
@@ -58,13 +70,13 @@ class Propagation:
         """(width, height) that frames are resized to.
 
         Raises:
-            ValueError: Sizes that patches do not fill.
+            ValueError: A size is not a multiple of the patch size.
         """
         for key in ('short_side', 'size_divisor'):
             value = getattr(self, key)
             if value % patch_size:
                 raise ValueError(
-                    f'--{key.replace("_", "-")} {value} is no multiple of the patch size '
+                    f'--{key.replace("_", "-")} {value} is not a multiple of the patch size '
                     f'{patch_size}: take {max(value // patch_size, 1) * patch_size}'
                 )
         short, long = sorted((width, height))
@@ -78,7 +90,7 @@ def load_frame(path: Path, source: tuple[int, int], target: tuple[int, int]) -> 
     """A frame of (width, height) ``source``, resized: uint8 (1, 3, H, W).
 
     Raises:
-        ValueError: A frame unlike the first of its sequence.
+        ValueError: The frame differs in size from the first one of its sequence.
     """
     image = read_image(str(path))
     if image.size != source:
@@ -108,7 +120,7 @@ def track(
             :func:`first_appearances`.
         size (tuple[int, int]): (width, height) of the masks.
         patch_size (int): Pixels per cell.
-        settings (Propagation): The tracker's.
+        settings (Propagation): Settings of the tracker.
 
     Yields:
         np.ndarray: (H, W) uint8 object ids.
@@ -122,7 +134,7 @@ def track(
             labels = propagate_labels(
                 features,
                 torch.stack([f for f, _ in context]),
-                # older frames know nothing of objects that came after them
+                # Older frames have no labels of objects that appeared after them.
                 torch.stack([F.pad(m, (0, 0, 0, 0, 0, len(ids) - len(m))) for _, m in context]),
                 settings.neighborhood,
                 settings.topk,
@@ -138,14 +150,14 @@ def track(
             labels = _give(labels, new, ids)
         mask = np.array(ids, np.uint8)[labels_to_mask(labels, patch_size).cpu().numpy()]
         mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        if fresh:  # these are known to the pixel
+        if fresh:  # the masks of new objects are known exactly
             mask = np.where(new > 0, new, np.where(np.isin(mask, fresh), 0, mask))
         (anchors if fresh else recent).append((features, labels))
         yield mask
 
 
 def _give(labels: Tensor, new: np.ndarray, ids: list[int]) -> Tensor:
-    """Writes new objects into labels (C, h, w): (len(ids), h, w)."""
+    """Adds new objects to labels (C, h, w) and returns labels (len(ids), h, w)."""
     labels = F.pad(labels, (0, 0, 0, 0, 0, len(ids) - len(labels)))
     height, width = labels.shape[1:]
     small = Image.fromarray(new).resize((width, height), Image.Resampling.NEAREST)
@@ -171,9 +183,11 @@ def segment(
     loader = DataLoader(dataset, batch_size=None, num_workers=num_workers)
 
     def encoded() -> Iterator[tuple[Tensor, tuple[int, int]]]:
-        for frame in loader:
+        for path, frame in zip(sequence.frames, loader, strict=True):
             tokens = backbone.tokens(backbone.normalize(frame))[0]
-            yield tokens[-grid[0] * grid[1] :], grid
+            features = tokens[-grid[0] * grid[1] :]
+            require_finite(features, f'features of cells of {path}')
+            yield features, grid
 
     yield from track(encoded(), given, size, patch_size, settings)
 
@@ -187,7 +201,7 @@ def score(
     """J and F of every object, over the frames after the one it is given in but the last.
 
     Returns:
-        tuple: Scores by object id, and why there are none (or fewer) where that is so.
+        tuple: Scores by object id; and if some or all are missing the reason, else None.
     """
     total = len(sequence.frames)
     if not given:
@@ -217,13 +231,13 @@ def evaluate_sequence(
     num_workers: int = 0,
     advance: Callable[[int], object] = lambda frames: None,
 ) -> dict:
-    """Segments a sequence, writes its masks and scores them, unless that was done before.
+    """Segments a sequence, writes its masks and scores them, unless this was done before.
 
-    Masks lie in ``WORK_DIR/masks/SEQUENCE/FRAME.png``; ``WORK_DIR/finished/SEQUENCE.json`` says
-    what they were made with.
+    Masks are written to ``WORK_DIR/masks/SEQUENCE/FRAME.png``; ``WORK_DIR/finished/SEQUENCE.json``
+    has the scores and a digest of the settings.
 
     Args:
-        advance (Callable): Called with the number of frames done, for a progress bar.
+        advance (Callable): Is called with the number of finished frames, for a progress bar.
     """
     files = [*sequence.frames, *sequence.masks.values()]
     key = fingerprint(backbone.fingerprint, settings, files=files)
@@ -255,7 +269,7 @@ def evaluate(
     work_dir: str = 'work_dirs/video_segmentation',
     num_workers: int = 2,
 ) -> list[dict]:
-    """:func:`evaluate_sequence` of all, shared over processes."""
+    """Results of :func:`evaluate_sequence` for all sequences, which the processes share."""
     settings = settings or Propagation()
     share = sequences[get_rank() :: get_world_size()]
     bar = tqdm(
@@ -275,7 +289,7 @@ def evaluate(
 
 
 def summarize(results: Sequence[dict]) -> dict[str, float]:
-    """Means over all objects of all sequences, as fractions; NaN where nothing was scored.
+    """Means over all objects of all sequences, as fractions; NaN if no object was scored.
 
     Source: ``evaluation_method.py`` of davis2017-evaluation.
     """
@@ -291,7 +305,7 @@ def summarize(results: Sequence[dict]) -> dict[str, float]:
 
 
 def table(results: Sequence[dict]) -> list[dict]:
-    """Rows of percents: every object, then the mean over objects."""
+    """Rows of the table in percent: every object, then the mean over objects."""
     rows = []
     for result in results:
         for number, scores in result['objects'].items():
@@ -316,19 +330,20 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--split', default='ImageSets/2017/val.txt', help='list of sequences')
     parser.add_argument('--sequences', nargs='+', help='these sequences instead')
     helps = dict(
-        short_side='of resized frames, in pixels',
-        size_divisor='the longer side is rounded down to its multiple',
-        n_last_frames='frames before the target that lend labels',
-        neighborhood='cells around the target to look at, to each side; 0 for all',
-        topk='cells that lend labels',
-        temperature='of their weights',
-        chunk_size='target cells at a time: less takes less memory',
+        short_side='short side of resized frames, in pixels',
+        size_divisor='the longer side is rounded down to a multiple of it',
+        n_last_frames='how many frames before the target give their labels',
+        neighborhood='how far to search around a cell, in cells to each side; 0 for all cells',
+        topk='how many similar cells give their labels',
+        temperature='temperature of their weights',
+        chunk_size='target cells at a time: fewer need less memory',
     )
     for key, text in helps.items():
         default = getattr(published, key)
         parser.add_argument(
             f'--{key.replace("_", "-")}', type=type(default), default=default, help=text
         )
+    parser.add_argument('--neighbourhood', dest='neighborhood', type=int, action=OldOption)
     return parser.parse_args(arguments)
 
 
@@ -338,7 +353,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     sequences = find_sequences(
         args.data_root, args.image_dir, args.mask_dir, args.split, args.sequences
     )
-    backbone = start(args, STD)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args, std=STD)
     results = evaluate(backbone, sequences, settings, args.work_dir, args.num_workers)
     result = dict(
         backbone=backbone.source,

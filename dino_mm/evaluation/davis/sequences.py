@@ -10,9 +10,10 @@ from PIL import Image
 
 from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
 
-#: Label of pixels that belong to no object and count for nothing.
+#: Label of pixels that belong to no object and are ignored.
 VOID = 255
-#: Masks may be off the frame's aspect ratio by this much, relative, and are then fitted to it.
+#: The aspect ratio of a mask may differ from that of its frame by this fraction. The mask is then
+#: resized to the frame.
 ASPECT_TOLERANCE = 0.02
 
 
@@ -21,7 +22,7 @@ class VideoSequence:
     """Files of one sequence.
 
     Attributes:
-        name (str): Its folder.
+        name (str): Name of its folder.
         frames (list[Path]): Images in order.
         masks (dict[int, Path]): Annotations by position of their frame.
     """
@@ -44,8 +45,8 @@ def find_sequences(
         data_root (str): The data set.
         image_dir (str): Folder of folders of frames.
         mask_dir (str): Folder of folders of PNG masks.
-        split (str): Text file with one name per line; where it is missing, all folders count.
-        names (Sequence[str], optional): These sequences instead.
+        split (str): Text file with one name per line. If it is missing, all folders count.
+        names (Sequence[str], optional): Sequences to use instead of those.
 
     Raises:
         FileNotFoundError: No such folder, no frames, or no masks.
@@ -90,10 +91,10 @@ def read_mask(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
     Args:
         path (str): Palette or gray-level file.
         size (tuple[int, int]): (width, height) of the frame; masks of slightly different size
-            are fitted to it by nearest neighbor.
+            are resized to it by nearest neighbor.
 
     Raises:
-        ValueError: Color image, or a mask of another shape.
+        ValueError: The file is a color image, or the shape of the mask is another one.
     """
     with Image.open(path) as image:
         if image.mode not in ('P', 'L', '1'):
@@ -113,13 +114,14 @@ def read_mask(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
 
 
 def first_appearances(masks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """What a tracker is told: every object's mask in the first frame that holds it.
+    """What a tracker is told: the mask of every object in the first frame that shows it.
 
     Args:
         masks (dict[int, np.ndarray]): (H, W) ids by frame.
 
     Returns:
-        dict[int, np.ndarray]: Masks with the new objects alone, by the frames that have any.
+        dict[int, np.ndarray]: Masks of only the new objects, by frame; frames without new objects
+        are left out.
     """
     known: set[int] = set()
     given = {}
@@ -132,7 +134,7 @@ def first_appearances(masks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
 
 
 def voc_palette() -> bytes:
-    """256 RGB colors of PASCAL VOC and DAVIS: the bits of an id dealt to red, green and blue."""
+    """256 RGB colors of PASCAL VOC and DAVIS: red, green and blue take turns at the id's bits."""
     ids = np.arange(256)[:, None]
     colors = np.zeros((256, 3), np.uint8)
     for bit in range(8):

@@ -7,6 +7,7 @@ from .copy_detection import (
     whiten,
 )
 from .davis_jf import boundary_accuracy, object_scores, region_similarity, sequence_statistics
+from .finite import require_finite
 from .knn import knn_accuracy
 from .label_propagation import labels_to_mask, propagate_labels
 from .linear_probe import fit_linear_heads, linear_accuracy
@@ -35,6 +36,7 @@ __all__ = [
     'propagate_labels',
     'rank_similarities',
     'region_similarity',
+    'require_finite',
     'retrieval_scores',
     'sequence_statistics',
     'whiten',

@@ -1,4 +1,4 @@
-"""Masks out of attention maps, held against objects."""
+"""Masks from attention maps, compared with objects."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 def attention_mask(attention: Tensor, mass: float = 0.6) -> Tensor:
     """The strongest cells of each map that together hold a share of its sum.
 
-    Sorted upwards, cells are kept from where the running sum exceeds ``1 - mass``.
+    Cells are sorted from weak to strong. Those after the running sum exceeds ``1 - mass`` are kept.
 
     Args:
         attention (Tensor): (..., N), not negative.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .finite import require_finite
 from .retrieval import average_precision
 
 
@@ -29,7 +30,7 @@ def copy_descriptor(tokens: Tensor, num_patches: int, power: float = 4.0) -> Ten
     Args:
         tokens (Tensor): (B, 1 + N, C) of the last layer, normalized; register tokens may stand
             between.
-        num_patches (int): N, the last tokens.
+        num_patches (int): N, the number of patch tokens, which are the last tokens.
         power (float): Exponent of the pooling.
 
     Returns:
@@ -57,10 +58,14 @@ def learn_whitening(
     Returns:
         tuple[Tensor, Tensor]: Mean (D,) and projection (D, D), for :func:`whiten`.
 
+    Raises:
+        ValueError: No features, or some that are not finite.
+
     Source: ``utils.PCA`` and ``eval_copy_detection.py`` of the reference.
     """
     if len(features) == 0:
-        raise ValueError('whitening is learned from features, and there are none')
+        raise ValueError('whitening is learned from features, but there are none')
+    require_finite(features, 'features that teach the whitening')
     spectrum = features.double().cpu().numpy()
     values, vectors = np.linalg.eigh(spectrum.T @ spectrum / len(features))
     values = values.clip(min=floor * values.max())
@@ -81,7 +86,7 @@ def copy_detection_aps(
     Args:
         similarities (Tensor): (queries, database).
         positives (Sequence[Sequence[int]]): Database indices per query, at least one each.
-        depth (int): How many neighbors are looked at; fewer where the database is smaller.
+        depth (int): How many neighbors count; fewer if the database is smaller.
 
     Source: ``eval_copy_detection.CopydaysDataset.eval_result`` of the reference.
     """

@@ -23,7 +23,10 @@ def region_similarity(annotation: np.ndarray, segmentation: np.ndarray) -> np.nd
 
 
 def boundary_map(mask: np.ndarray) -> np.ndarray:
-    """One pixel wide boundary (H, W) bool: pixels unlike the one below, right, or both."""
+    """Boundary (H, W) bool, one pixel wide.
+
+    A pixel belongs to it if the pixel below, to the right, or below to the right is different.
+    """
     mask = mask.astype(bool)
     padded = np.pad(mask, ((0, 1), (0, 1)), mode='edge')
     right, below, diagonal = padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
@@ -61,8 +64,8 @@ def boundary_accuracy(
 def sequence_statistics(values: np.ndarray) -> dict[str, float]:
     """Mean, recall and decay of per-frame values (T,).
 
-    Recall is the fraction of frames above one half, decay the mean of the first quarter of frames
-    less that of the last (quarters share their borders).
+    Recall is the fraction of frames above one half. Decay is the mean of the first quarter of
+    frames minus that of the last quarter; neighboring quarters share a frame.
 
     Source: ``db_statistics`` of davis2017-evaluation, without its overflow at 256 frames.
     """

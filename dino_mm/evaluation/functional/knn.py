@@ -9,11 +9,13 @@ from mmengine.dist import is_main_process
 from torch import Tensor
 from tqdm import tqdm
 
+from .finite import only_here, require_finite
+
 
 def merge_neighbors(
     similarities: Sequence[Tensor], classes: Sequence[Tensor], k: int
 ) -> tuple[Tensor, Tensor]:
-    """The k most similar of several searches: lists of (M, k_i) to (M, k), in falling order."""
+    """The k most similar of several searches: lists of (M, k_i) to (M, k), in descending order."""
     similarity, merged = torch.cat(list(similarities), dim=1), torch.cat(list(classes), dim=1)
     similarity, index = similarity.topk(min(k, similarity.shape[1]), dim=1)
     return similarity, merged.gather(1, index)
@@ -27,12 +29,12 @@ def nearest_neighbors(
     Args:
         bank (Tensor): (N, D) features, on any device; normalized here.
         bank_labels (Tensor): (N,) classes.
-        queries (Tensor): (M, D) normalized features; where they lie is where it is computed.
+        queries (Tensor): (M, D) normalized features; their device does the computation.
         k (int): Number of neighbors, clipped to N.
         chunk_size (int): Bank features at a time, bounds memory at ``M * chunk_size``.
 
     Returns:
-        tuple: (M, k) similarities in falling order and (M, k) classes.
+        tuple: (M, k) similarities in descending order and (M, k) classes.
     """
     best = queries.new_empty(len(queries), 0)
     classes = torch.empty(len(queries), 0, dtype=torch.long, device=queries.device)
@@ -57,7 +59,7 @@ def count_hits(
     Neighbor i with cosine similarity :math:`s_i` votes with weight :math:`\exp(s_i / \tau)`.
 
     Args:
-        similarity (Tensor): (M, K) similarities in falling order.
+        similarity (Tensor): (M, K) similarities in descending order.
         classes (Tensor): (M, K) classes of the neighbors.
         labels (Tensor): (M,) classes of the queries.
         ks (Sequence[int]): Numbers of neighbors that vote, clipped to K.
@@ -67,22 +69,18 @@ def count_hits(
     Returns:
         dict: ``k<k>_top1`` and ``k<k>_top5``.
     """
-    # Relative to the nearest neighbor: small temperatures would overflow.
+    # Weights are relative to the nearest neighbor, because small temperatures would overflow.
     weights = ((similarity - similarity[:, :1]) / temperature).exp()
     hits = {}
     for k in ks:
         votes = similarity.new_zeros(len(labels), num_classes)
         votes.scatter_add_(1, classes[:, :k], weights[:, :k])
-        # As the reference sorts: among classes without votes the first ones come first.
+        # As in the reference, the first ones of classes without votes come first.
         best = votes.sort(dim=1, descending=True, stable=True).indices[:, :5]
         correct = best == labels[:, None]
         hits[f'k{k}_top1'] = int(correct[:, :1].sum())
         hits[f'k{k}_top5'] = int(correct.sum())
     return hits
-
-
-def _alone(value: Any) -> list:
-    return [value]
 
 
 @torch.no_grad()
@@ -95,13 +93,13 @@ def knn_accuracy(
     temperature: float = 0.07,
     chunk_size: int = 1024,
     device: torch.device | str | None = None,
-    gather: Callable[[Any], list] = _alone,
+    gather: Callable[[Any], list] = only_here,
 ) -> dict[str, float]:
     """Accuracy of a weighted vote of the k most similar bank features (paper section 4.1).
 
-    Neither all similarities nor a second copy of the bank are ever held. Processes may share the
-    work: each keeps its part of the bank, queries pass from one to all chunk by chunk, and the
-    nearest of all parts are merged. Every process gets the whole result.
+    Neither all similarities nor a second copy of the bank are ever in memory. Processes may share
+    the work: each keeps its part of the bank, all processes see the queries chunk by chunk, and
+    the nearest neighbors in all parts are merged. Every process gets the whole result.
 
     Args:
         bank (Tensor): (N, D) features; normalized here.
@@ -111,7 +109,7 @@ def knn_accuracy(
         ks (Sequence[int]): Numbers of neighbors, clipped to N; all from one search.
         temperature (float): Temperature of the vote.
         chunk_size (int): Queries of each process at a time.
-        device (torch.device, optional): Where to compute; by default where the bank lies.
+        device (torch.device, optional): Where to compute; by default the device of the bank.
         gather (Callable): Lists what the processes pass, such as
             :func:`mmengine.dist.all_gather_object`, where each holds a part; by default this
             process holds all.
@@ -120,7 +118,7 @@ def knn_accuracy(
         dict: ``k<k>_top1`` and ``k<k>_top5`` in percent.
 
     Raises:
-        ValueError: An empty bank or no query.
+        ValueError: An empty bank, no query, or features that are not finite.
 
     Source: ``eval_knn.knn_classifier`` of the reference.
     """
@@ -131,6 +129,8 @@ def knn_accuracy(
     num_bank, num_queries = (sum(size[i] for size in sizes) for i in (0, 1))
     if num_bank == 0 or num_queries == 0:
         raise ValueError(f'k-NN needs features: {num_bank} in the bank, {num_queries} queries')
+    require_finite(bank, 'features of the bank', gather=gather)
+    require_finite(queries, 'features of the queries', gather=gather)
     longest, num_classes = (max(size[i] for size in sizes) for i in (1, 2))
     device = bank.device if device is None else device
     hits = {f'k{k}_top{n}': 0 for k in ks for n in (1, 5)}
@@ -138,7 +138,7 @@ def knn_accuracy(
     for start in tqdm(starts, 'k-NN', delay=5, disable=not is_main_process()):
         part = slice(start, start + chunk_size)
         chunk, labels = (
-            # cloned: pickling a slice writes all of which it is a slice
+            # Slices are cloned because pickling a slice writes the whole tensor.
             torch.cat([x for x in gather(own[part].cpu().clone()) if len(x)]).to(device)
             for own in (queries, query_labels)
         )

@@ -1,12 +1,14 @@
-"""Carrying labels from frame to frame by similar features."""
+"""Labels that are carried from frame to frame by similar features."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .finite import require_finite
+
 
 def _neighbors(index: Tensor, width: int, cells: int, radius: int) -> Tensor:
-    """Which cells lie within a square around some of them: (n,) -> (n, N) bool."""
+    """Which cells lie in a square around each of some cells: (n,) -> (n, N) bool."""
     every = torch.arange(cells, device=index.device)
     rows = (index[:, None] // width - every // width).abs()
     columns = (index[:, None] % width - every % width).abs()
@@ -27,13 +29,14 @@ def propagate_labels(
 
     Cell j of the context has the affinity :math:`\exp(\cos(t_i, c_j) / \tau)` to target cell i if
     it lies in i's neighborhood, else zero. The largest k over all context frames together, scaled
-    to sum one, weigh the labels; cells that tie with the k-th also count.
+    so that their sum is one, are the weights of the labels. Cells that tie with the k-th also
+    count.
 
     Args:
         target (Tensor): (N, D) features of the frame's N = h * w cells, row by row.
         context (Tensor): (F, N, D) features of frames with labels.
         context_labels (Tensor): (F, C, h, w).
-        neighborhood (int): Cells of the square to each side; 0 for no limit.
+        neighborhood (int): Size of the square in cells to each side; 0 for no limit.
         topk (int): k.
         temperature (float): Tau.
         chunk_size (int): Target cells at a time: bounds memory at ``chunk_size * F * N`` floats.
@@ -52,6 +55,8 @@ def propagate_labels(
             f'{tuple(context.shape)} and target features {tuple(target.shape)}: frames of one '
             'sequence must have one size'
         )
+    require_finite(target, 'features of the target frame')
+    require_finite(context.flatten(0, 1), 'features of the context')
     target = F.normalize(target, dim=-1)
     sources = F.normalize(context, dim=-1).flatten(0, 1)  # (F * N, D)
     labels = context_labels.flatten(2).transpose(1, 2).reshape(-1, classes)  # (F * N, C)

@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from .finite import require_finite
+
 
 @dataclass
 class LinearHeads:
-    """L linear classifiers of the same features, one for each learning rate.
+    """L linear classifiers that use the same features, one for each learning rate.
 
     Attributes:
-        parts: Which parts of the features (N, P, C) they see.
+        parts: Which parts of the features (N, P, C) they use.
         weight: (L, D, K), D features in all those parts.
         bias: (L, 1, K).
     """
@@ -32,7 +34,7 @@ class LinearHeads:
 def _new_heads(
     parts: Sequence[int], channels: int, lrs: int, classes: int, generator: torch.Generator
 ) -> LinearHeads:
-    # All learning rates begin alike.
+    # All learning rates begin with the same weights.
     weight = 0.01 * torch.randn(len(parts) * channels, classes, generator=generator)
     return LinearHeads(list(parts), weight.repeat(lrs, 1, 1), torch.zeros(lrs, 1, classes))
 
@@ -50,7 +52,7 @@ def fit_linear_heads(
     title: str | None = None,
     chosen: Tensor | None = None,
 ) -> dict[str, LinearHeads]:
-    r"""Trains a head for every choice of features and every learning rate, all in one pass.
+    r"""Trains a head for every choice of features and every learning rate, all at once.
 
     SGD with momentum 0.9 and no weight decay, weights drawn from N(0, 0.01), a learning rate that
     falls to 0 by a cosine of the epoch, as ``eval_linear.py`` of the reference, but on features
@@ -67,15 +69,19 @@ def fit_linear_heads(
         lrs (Sequence[float]): Learning rates for 256 images, scaled to ``batch_size``.
         epochs (int): Passes over the features.
         batch_size (int): Features at a time.
-        seed (int): Of weights and order.
+        seed (int): Seed of weights and order.
         device (torch.device, optional): Where to compute; by default where the features lie.
-        title (str, optional): Shows a progress bar.
-        chosen (Tensor, optional): (M,) places of the samples to train on, without a copy of their
-            features; by default all.
+        title (str, optional): Shows a progress bar with this title.
+        chosen (Tensor, optional): (M,) places of the samples to train on; by default all samples.
+            Their features are not copied.
 
     Returns:
         dict: Heads of each choice.
+
+    Raises:
+        ValueError: Features are not finite. One such image would make every head diverge.
     """
+    require_finite(features, 'features')
     generator = torch.Generator().manual_seed(seed)
     device = features.device if device is None else torch.device(device)
     chosen = torch.arange(len(features)) if chosen is None else chosen
@@ -116,7 +122,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def linear_accuracy(
     heads: LinearHeads, features: Tensor, labels: Tensor, n: int = 1, batch_size: int = 4096
 ) -> Tensor:
-    """Top-n accuracy of each head (L,) in percent; heads that diverged get nothing right.
+    """Top-n accuracy of each head (L,) in percent; heads that diverged have no right answer.
 
     Args:
         heads (LinearHeads): L classifiers.
@@ -124,7 +130,11 @@ def linear_accuracy(
         labels (Tensor): (N,) classes.
         n (int): Answers that count, clipped to the number of classes.
         batch_size (int): Features at a time.
+
+    Raises:
+        ValueError: Features are not finite.
     """
+    require_finite(features, 'features')
     hits = torch.zeros(len(heads.weight))
     for batch, wanted in zip(features.split(batch_size), labels.split(batch_size), strict=True):
         logits = heads.logits(batch.to(heads.weight))

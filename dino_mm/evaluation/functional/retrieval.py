@@ -1,13 +1,14 @@
-"""Ranking a database for each query."""
+"""Ranking of a database for each query."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Which database images count for a query and which are left out of its ranking.
+from .finite import require_finite
+
+#: Which database images are positives of a query, and which are left out of its ranking.
 PROTOCOLS = {
     'medium': (('easy', 'hard'), ('junk',)),
     'hard': (('hard',), ('junk', 'easy')),
@@ -127,6 +128,5 @@ def rank_similarities(database: Tensor, queries: Tensor) -> Tensor:
     for name, features in (('database', database), ('queries', queries)):
         if len(features) == 0:
             raise ValueError(f'the {name} are empty')
-        if not torch.isfinite(features).all():
-            raise ValueError(f'features of the {name} are not finite: check the checkpoint')
+        require_finite(features, f'features of the {name}')
     return F.normalize(database.float(), dim=1) @ F.normalize(queries.float(), dim=1).T

@@ -1,17 +1,28 @@
-"""Labeled images as one data set of bank and queries, with their features from a cache."""
+"""Which labeled images are evaluated: configs of a data set of bank and queries."""
 
-from collections.abc import Iterable
-
-import torch
 from mmengine.config import Config
-from torch import Tensor
 
 from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
-from dino_mm.evaluation.features import Chunk
+
+
+def images_config(data_root: str | None, config: str | None, image_size: int) -> dict:
+    """:class:`KNNDataset` config of the images in a folder, else of those that a config names.
+
+    Raises:
+        ValueError: Neither is given, or the config has none.
+    """
+    if data_root:
+        return folder_config(data_root, image_size)
+    if config:
+        return labeled_config(config)
+    raise ValueError('give DATA_ROOT, or a --config that evaluates k-NN')
 
 
 def folder_config(data_root: str, image_size: int) -> dict:
-    """``{train,val}/CLASS/*`` by the published transform: short side, center, bicubic."""
+    """Images in ``{train,val}/CLASS/*`` with the published transform.
+
+    The short side is resized by bicubic interpolation, then the center is cropped.
+    """
     pipeline = [
         dict(type='LoadImage'),
         dict(
@@ -35,10 +46,10 @@ def folder_config(data_root: str, image_size: int) -> dict:
 
 
 def labeled_config(path: str) -> dict:
-    """The data set by which a config evaluates k-NN.
+    """The data set with which a config evaluates k-NN.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The config has none.
     """
     cfg = Config.fromfile(path)
     for name in ('test_dataloader', 'val_dataloader'):
@@ -46,13 +57,3 @@ def labeled_config(path: str) -> dict:
         if dataset.get('type', '').endswith('KNNDataset'):
             return dataset.to_dict()
     raise ValueError(f'{path} has no KNNDataset to test or validate on: give DATA_ROOT instead')
-
-
-def load_all(chunks: Iterable[Chunk], total: int) -> tuple[Tensor, Tensor]:
-    """Chunks of a data set in one tensor (N, P, C), with labels (N,)."""
-    features, labels = torch.empty(0), torch.empty(total, dtype=torch.long)
-    for chunk in chunks:
-        if not len(features):
-            features = torch.empty(total, *chunk.features.shape[1:])
-        features[chunk.index], labels[chunk.index] = chunk.features, chunk.labels
-    return features, labels

@@ -1,192 +1,27 @@
 """k-NN and linear classification of frozen features, from few or all labels (paper section 4.1)."""
 
 import argparse
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from dino_mm.evaluation.backbone import RANDOM, base_parser, launch, start
-from dino_mm.evaluation.features import extract_features, features_key
-from dino_mm.evaluation.functional import fit_linear_heads, knn_accuracy, linear_accuracy
-from dino_mm.evaluation.report import report, write_json
+from dino_mm.datasets import KNNDataset
+from dino_mm.evaluation.command import base_parser
+from dino_mm.evaluation.features import FeatureFiles, features_key
+from dino_mm.evaluation.report import report
 from dino_mm.registry import DATASETS
-from dino_mm.utils.files import fingerprint
-from dino_mm.utils.subsets import balanced_subset, held_out_part
+from dino_mm.utils.launch import start_processes
 
-from .labeled import folder_config, labeled_config, load_all
-from .subjects import RAW_PIXELS, Subject, backbone_subject, raw_pixels
-
-KS = (10, 20, 100, 200)
-
-
-@dataclass
-class Sweep:
-    """What is tried.
-
-    Attributes:
-        layers: Numbers of last layers whose class tokens are concatenated (ViT only).
-        lrs: Learning rates for 256 images.
-        epochs: Passes over the features.
-        head_batch_size: Features at a time.
-        held_out: Share of the training images to choose by.
-        seed: Of subsets, weights and order.
-    """
-
-    layers: tuple[int, ...] = (1, 4)
-    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-    epochs: int = 100
-    head_batch_size: int = 256
-    held_out: float = 0.1
-    seed: int = 0
-
-
-def probe(
-    subject: Subject,
-    features: Tensor,
-    labels: Tensor,
-    num_train: int,
-    fraction: float,
-    sweep: Sweep,
-) -> dict:
-    """k-NN and the best linear head from a fraction of the training labels.
-
-    Learning rate and features are chosen on training images held out of the fraction; the chosen
-    head is then trained on all of the fraction and tested.
-
-    Args:
-        subject (Subject): Whose features they are.
-        features (Tensor): (N, P, C), the training images first.
-        labels (Tensor): (N,) classes.
-        num_train (int): Number of training images.
-        fraction (float): Of the labels of each class.
-        sweep (Sweep): What is tried.
-
-    Returns:
-        dict: A row of the table; accuracies in percent on the images after the training images.
-
-    Raises:
-        ValueError: There is nothing to test on, or to choose by.
-    """
-    train_labels, test, test_labels = labels[:num_train], features[num_train:], labels[num_train:]
-    used = balanced_subset(train_labels, fraction, sweep.seed)
-    held = held_out_part(train_labels, sweep.held_out, sweep.seed)
-    device, part, train = get_device(), subject.knn_part, features[:num_train]
-    knn = knn_accuracy(
-        train[used, part], train_labels[used], test[:, part], test_labels, ks=KS, device=device
-    )
-    if not held.any():
-        raise ValueError(
-            'no training image is left to choose the learning rate by: every class has a single one'
-        )
-    classes, title = int(labels.max()) + 1, f'{subject.kind} {fraction:g}'
-
-    def fit(chosen: Tensor, choices: dict, lrs: Sequence[float], title: str | None) -> dict:
-        return fit_linear_heads(
-            train,
-            train_labels,
-            classes,
-            choices,
-            lrs,
-            sweep.epochs,
-            sweep.head_batch_size,
-            sweep.seed,
-            device,
-            title,
-            chosen.nonzero()[:, 0],
-        )
-
-    best = (-1.0, '', 0.0)
-    heads = fit(used & ~held, subject.choices, sweep.lrs, title)
-    for name, head in heads.items():
-        accuracy, index = linear_accuracy(head, train[held], train_labels[held]).max(dim=0)
-        best = max(best, (float(accuracy), name, sweep.lrs[int(index)]), key=lambda item: item[0])
-    accuracy, name, lr = best
-    head = fit(used, {name: subject.choices[name]}, [lr], None)[name]
-    top1, top5 = (float(linear_accuracy(head, test, test_labels, n)) for n in (1, 5))
-    return dict(
-        features=subject.kind,
-        labels=f'{100 * fraction:g} %',
-        images=int(used.sum()),
-        **{f'{k}-NN': knn[f'k{k}_top1'] for k in KS},
-        **{'linear top-1': top1, 'top-5': top5, 'held out': accuracy},
-        chosen=name,
-        lr=f'{lr:g}',
-    )
-
-
-@torch.no_grad()
-def embed_batch(subject: Subject, batch: dict) -> Tensor:
-    """Parts (B, P, C) of a collated batch."""
-    return subject.embed(torch.stack(batch['inputs']).to(get_device())).float()
-
-
-def evaluate(
-    subjects: Sequence[Subject],
-    dataset: dict,
-    fractions: Sequence[float] = (1.0,),
-    sweep: Sweep | None = None,
-    work_dir: str = 'work_dirs/linear_probe',
-    batch_size: int = 64,
-    num_workers: int = 2,
-) -> list[dict]:
-    """Rows of :func:`probe` for each subject and fraction; on other processes than the first none.
-
-    All processes extract features; the first one trains and tests. Finished rows are kept in the
-    work dir and reused as long as features and settings are the same.
-
-    Args:
-        subjects (Sequence[Subject]): What is compared.
-        dataset (dict): :class:`KNNDataset` config: images to train on and to test on.
-        fractions (Sequence[float]): Of the labels of each class.
-        sweep (Sweep, optional): What is tried.
-        work_dir (str): Folder of features and results.
-        batch_size (int): Images at a time.
-        num_workers (int): Processes that read images.
-    """
-    sweep, work_dir = sweep or Sweep(), Path(work_dir)
-    with DefaultScope.overwrite_default_scope('dino_mm'):
-        images = DATASETS.build(dataset)
-    stores = []
-    for subject in subjects:
-        key = features_key(images, subject.key, dataset)
-        chunks = partial(
-            extract_features,
-            images,
-            partial(embed_batch, subject),
-            key,
-            work_dir / 'features' / subject.kind,
-            f'{subject.kind} features',
-            batch_size,
-            num_workers,
-        )
-        stores.append((subject, key, chunks))
-        if get_world_size() > 1:
-            for _ in chunks():  # to the cache
-                continue
-    barrier()
-    if not is_main_process():
-        return []
-    rows = []
-    num_train = images.cumulative_sizes[0]
-    for subject, key, chunks in stores:
-        features, labels = load_all(chunks(rank=0, world_size=1), len(images))
-        for fraction in fractions:
-            path = work_dir / 'rows' / f'{subject.kind}_{fraction:g}.json'
-            row_key = fingerprint(key, subject.choices, asdict(sweep))
-            stored = json.loads(path.read_text()) if path.is_file() else {}
-            if stored.get('key') != row_key:
-                row = probe(subject, features, labels, num_train, fraction, sweep)
-                write_json(stored := dict(key=row_key, row=row), path)
-            rows.append(stored['row'])
-    return rows
+from .labeled import images_config
+from .probe import Sweep, probe_fractions
+from .subjects import Subject, build_subjects
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -202,20 +37,26 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='also the untrained backbone (needs --config or --arch) and raw pixels',
     )
     parser.add_argument(
-        '--fractions', type=float, nargs='+', default=[1.0], help='of the labels, as in 0.01 0.1 1'
+        '--fractions',
+        type=float,
+        nargs='+',
+        default=[1.0],
+        help='fractions of the labels, as in 0.01 0.1 1',
     )
     parser.add_argument(
-        '--layers', type=int, nargs='+', default=default.layers, help='numbers of last layers'
+        '--layers', type=int, nargs='+', default=default.layers, help='how many last layers to use'
     )
     parser.add_argument(
         '--lrs', type=float, nargs='+', default=default.lrs, help='learning rates, for 256 images'
     )
-    parser.add_argument('--epochs', type=int, default=default.epochs, help='over the features')
+    parser.add_argument(
+        '--epochs', type=int, default=default.epochs, help='passes over the features'
+    )
     parser.add_argument(
         '--head-batch-size', type=int, default=default.head_batch_size, help='features at a time'
     )
     parser.add_argument(
-        '--held-out', type=float, default=default.held_out, help='share of train to choose by'
+        '--held-out', type=float, default=default.held_out, help='share of train on which to choose'
     )
     parser.add_argument('--image-size', type=int, default=224, help='edge in pixels')
     parser.add_argument('--pixels', type=int, default=32, help='edge of raw pixel features')
@@ -223,31 +64,30 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def subjects_of(args: argparse.Namespace) -> list[Subject]:
-    """What the command line compares."""
-    names = [args.checkpoint]
-    names += [name for name in (RANDOM, RAW_PIXELS) if args.baselines and name not in names]
-    subjects = []
-    for name in names:
-        if name == RAW_PIXELS:
-            subjects.append(raw_pixels(args.pixels))
-            continue
-        backbone = start(argparse.Namespace(**vars(args) | dict(checkpoint=name)))
-        kind = 'untrained' if name == RANDOM else 'checkpoint'
-        subjects.append(backbone_subject(kind, backbone, args.layers))
-    return subjects
+@torch.no_grad()
+def embed_batch(subject: Subject, batch: dict) -> Tensor:
+    """Features (B, P, C) of a collated batch."""
+    return subject.embed(torch.stack(batch['inputs']).to(get_device())).float()
+
+
+def write_features(
+    subject: Subject, images: KNNDataset, dataset: dict, args: argparse.Namespace
+) -> FeatureFiles:
+    """Writes the features of all images to files; every process writes its share."""
+    folder = Path(args.work_dir) / 'features' / subject.kind
+    files = FeatureFiles(images, features_key(images, subject.key, dataset), folder)
+    files.write(
+        partial(embed_batch, subject),
+        f'{subject.kind} features',
+        args.batch_size,
+        args.num_workers,
+    )
+    return files
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
+    """All processes compute features. The first one trains, tests and returns the rows."""
     args = parse_args(arguments)
-    if args.data_root:
-        dataset = folder_config(args.data_root, args.image_size)
-    elif args.config:
-        dataset = labeled_config(args.config)
-    else:
-        raise ValueError('give DATA_ROOT, or a --config that evaluates k-NN')
-    launch(args)  # raw pixels start no backbone
-    subjects = subjects_of(args)
     sweep = Sweep(
         layers=tuple(args.layers),
         lrs=tuple(args.lrs),
@@ -256,16 +96,24 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         held_out=args.held_out,
         seed=args.seed,
     )
-    rows = evaluate(
-        subjects, dataset, args.fractions, sweep, args.work_dir, args.batch_size, args.num_workers
+    dataset = images_config(args.data_root, args.config, args.image_size)
+    start_processes(args.launcher)
+    with DefaultScope.overwrite_default_scope('dino_mm'):
+        images = DATASETS.build(dataset)
+    subjects = build_subjects(args)
+    written = [write_features(subject, images, dataset, args) for subject in subjects]
+    barrier()
+    if not is_main_process():
+        return []
+    rows = []
+    for subject, files in zip(subjects, written, strict=True):
+        rows += probe_fractions(subject, files, args.fractions, sweep, args.work_dir)
+    result = dict(
+        subjects={subject.kind: subject.source for subject in subjects},
+        data=args.data_root or args.config,
+        settings=asdict(sweep),
+        rows=rows,
     )
-    if rows:
-        result = dict(
-            subjects={subject.kind: subject.source for subject in subjects},
-            data=args.data_root or args.config,
-            settings=asdict(sweep),
-            rows=rows,
-        )
-        title = f'Accuracy in percent: {args.checkpoint} on {result["data"]}'
-        report(title, rows, result, Path(args.work_dir) / 'linear_probe.json')
+    title = f'Accuracy in percent: {args.checkpoint} on {result["data"]}'
+    report(title, rows, result, Path(args.work_dir) / 'linear_probe.json')
     return rows

@@ -9,14 +9,15 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
-from dino_mm.evaluation.functional import knn_accuracy
+from dino_mm.evaluation.functional import knn_accuracy, require_finite
 from dino_mm.registry import METRICS
 
 
 def first_holder(index: Tensor) -> Tensor:
-    """Which of this process's samples (N,) neither it nor a process before it held already.
+    """Which samples of this process (N,) are not repetitions, as a mask.
 
-    Samplers pad the last batches with samples of others.
+    Samplers repeat samples to fill the last batches. Of equal samples the first one counts, in the
+    order of processes.
 
     Args:
         index (Tensor): (N,) places of the samples in the data set.
@@ -34,11 +35,11 @@ def first_holder(index: Tensor) -> Tensor:
 class KNNMetric(BaseMetric):
     """Weighted k-NN accuracy of frozen features, for a :class:`KNNDataset`.
 
-    Features stay with the process that computed them, batch by batch and as float32: ImageNet's
-    bank of ViT-S takes 2 GB, divided by the number of processes, and as much again to join.
+    Each process keeps the features that it computed, in float32. The ImageNet features of ViT-S
+    take 2 GB divided by the number of processes, and twice as much while batches are joined.
 
     Args:
-        ks (Sequence[int]): Numbers of neighbors; of a smaller bank all vote.
+        ks (Sequence[int]): Numbers of neighbors. If the bank is smaller, all of it votes.
         temperature (float): Temperature of the vote.
     """
 
@@ -66,7 +67,7 @@ class KNNMetric(BaseMetric):
                 )
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """As MMEngine's, but nothing is collected on one process; the same on all."""
+        """The metrics, on every process; unlike MMEngine's, no process collects all features."""
         metrics = self.compute_metrics(self.results)
         self.results.clear()
         return {f'{self.prefix}/{key}': value for key, value in metrics.items()}
@@ -88,12 +89,24 @@ class KNNMetric(BaseMetric):
 
     @staticmethod
     def _part(results: list, in_bank: bool) -> tuple[Tensor, Tensor]:
-        """Features (n, D) and labels (n,) of this process, each sample of the data set once."""
+        """Features (n, D) and labels (n,) of this process, each sample of the data set once.
+
+        Raises:
+            ValueError: Features are not finite, on any process.
+        """
         columns = list(zip(*(part[1:] for part in results if part[0] == in_bank), strict=True))
         empty = (torch.empty(0), torch.empty(0).long(), torch.empty(0).long())
         features, labels, index = map(torch.cat, columns) if columns else empty
         keep = first_holder(index)
-        return (features, labels) if keep.all() else (features[keep], labels[keep])
+        if not keep.all():
+            features, labels, index = features[keep], labels[keep], index[keep]
+        require_finite(
+            features,
+            f'features of the {"bank" if in_bank else "queries"}',
+            lambda place: f'image {index[place]} of the data set',
+            all_gather_object,
+        )
+        return features, labels
 
     @staticmethod
     def _warn_of_unseen(bank_labels: Tensor, query_labels: Tensor) -> None:

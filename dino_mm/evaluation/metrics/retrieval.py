@@ -12,6 +12,7 @@ from dino_mm.evaluation.copy_detection.copydays import BLOCKS, ORIGINAL, positiv
 from dino_mm.evaluation.functional import (
     copy_detection_aps,
     rank_similarities,
+    require_finite,
     retrieval_scores,
 )
 from dino_mm.evaluation.retrieval.revisited import read_ground_truth
@@ -19,18 +20,28 @@ from dino_mm.registry import METRICS
 
 
 class NamedFeaturesMetric(BaseMetric):
-    """Collects ``features`` (D,) of data samples by their ``img_path``."""
+    """Collects ``features`` (D,) of data samples by their ``img_path``; subclasses score them."""
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             self.results.append((sample['img_path'], sample['features'].float().cpu()))
+
+    def compute_metrics(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:
+        if results:
+            features = torch.stack([feature for _, feature in results])
+            require_finite(features, 'features', lambda index: results[index][0])
+        return self.score(results)
+
+    def score(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:
+        """Metrics of paths and finite features of all images."""
+        raise NotImplementedError
 
 
 @METRICS.register_module()
 class RetrievalMetric(NamedFeaturesMetric):
     """mAP and mP@k in percent on revisited Oxford or Paris, for one data set over its ``jpg``.
 
-    Images are taken as they come: for queries cropped to their boxes and several scales use
+    Images are used as they are: for queries cropped to their boxes and several scales use
     ``tools/eval_image_retrieval.py``.
 
     Args:
@@ -50,7 +61,7 @@ class RetrievalMetric(NamedFeaturesMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.path, self.truth, self.ks = ground_truth, read_ground_truth(ground_truth), tuple(ks)
 
-    def compute_metrics(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:
+    def score(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:
         features = {Path(path).stem: feature for path, feature in results}
         missing = {*self.truth.database, *self.truth.queries} - features.keys()
         if missing:
@@ -76,12 +87,12 @@ class RetrievalMetric(NamedFeaturesMetric):
 class CopyDetectionMetric(NamedFeaturesMetric):
     """mAP per block in percent on Copydays, for one data set over the whole folder.
 
-    Distractors and whitening are left to ``tools/eval_copy_detection.py``.
+    For distractors and whitening use ``tools/eval_copy_detection.py``.
     """
 
     default_prefix = 'copydays'
 
-    def compute_metrics(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:
+    def score(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:
         blocks: dict[str, list[tuple[Path, Tensor]]] = {}
         for path, feature in sorted(results, key=lambda result: result[0]):
             folders = Path(path).parent

@@ -10,13 +10,13 @@ DATASETS = ('roxford5k', 'rparis6k')
 
 @dataclass
 class RevisitedGroundTruth:
-    """What a published ``gnd_*.pkl`` holds.
+    """Content of a published ``gnd_*.pkl``.
 
     Attributes:
         database (list[str]): Image names, without folder and ending.
-        queries (list[str]): Likewise.
-        truths (list[dict]): Per query ``easy``, ``hard`` and ``junk`` database indices, and
-            ``bbx``: left, top, right, bottom in pixels of what is asked for.
+        queries (list[str]): Image names of the queries, in the same form.
+        truths (list[dict]): For each query the database indices ``easy``, ``hard`` and ``junk``,
+            and ``bbx``: left, top, right, bottom in pixels of the object to search for.
     """
 
     database: list[str]
@@ -47,8 +47,8 @@ def read_ground_truth(path: str | os.PathLike) -> RevisitedGroundTruth:
             content = _DataUnpickler(file).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, ValueError) as error:
         raise ValueError(
-            f'{path} is no published ground truth, which holds plain data only ({error}): '
-            'fetch it anew'
+            f'{path} is not a published ground truth, which holds plain data only ({error}): '
+            'download it again'
         ) from error
     try:
         truth = RevisitedGroundTruth(content['imlist'], content['qimlist'], content['gnd'])
@@ -62,9 +62,9 @@ def read_ground_truth(path: str | os.PathLike) -> RevisitedGroundTruth:
         if not (truth.database and truth.queries):
             raise ValueError('it names no images or no queries')
         if len(truth.truths) != len(truth.queries):
-            raise ValueError(f'{len(truth.queries)} queries, truths of {len(truth.truths)}')
+            raise ValueError(f'{len(truth.queries)} queries, but truths of {len(truth.truths)}')
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f'{path} is no ground truth of revisited landmarks: {error}') from error
+        raise ValueError(f'{path} is not a ground truth of revisited landmarks: {error}') from error
     return truth
 
 

@@ -11,22 +11,29 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
-from dino_mm.evaluation.extraction import batches, cached_features, gather, require_files
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone
+from dino_mm.evaluation.extraction import (
+    batches,
+    cached_features,
+    gather,
+    require_files,
+    shared_fingerprint,
+)
 from dino_mm.evaluation.functional import (
     multi_scale_descriptor,
     rank_similarities,
     retrieval_scores,
 )
 from dino_mm.evaluation.report import report
-from dino_mm.utils.files import fingerprint
+from dino_mm.utils.launch import start_processes
 
 from .revisited import DATASETS, image_path, read_ground_truth
 
 SCALES = (1.0, 2**-0.5, 0.5)
 KS = (1, 5, 10)
 
-#: A file and the box (left, top, right, bottom) to look at, or the whole image.
+#: A file and the box (left, top, right, bottom) to use, or None for the whole image.
 Region = tuple[Path, Sequence[float] | None]
 
 
@@ -42,7 +49,7 @@ def load_region(region: Region, image_size: int) -> Tensor:
         left, top, right, bottom = (round(side) for side in box)
         inside = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            raise ValueError(f'query {path} is {image.size}, its box {box} shows nothing of it')
+            raise ValueError(f'query {path} is {image.size}, its box {box} lies outside of it')
         image = image.crop(inside)
     image.thumbnail((image_size, image_size), Image.Resampling.LANCZOS)
     return pil_to_tensor(image)
@@ -57,7 +64,7 @@ def describe(
     scales: Sequence[float],
     num_workers: int,
 ) -> list[Tensor]:
-    """Normalized descriptors (D,) of all regions, one image at a time as sizes differ."""
+    """Normalized descriptors (D,) of all regions, one image at a time because sizes differ."""
     load = partial(load_region, image_size=image_size)
     share = [
         multi_scale_descriptor(backbone.normalize(image), backbone.descriptor, scales)[0].cpu()
@@ -84,9 +91,9 @@ def evaluate(
         dataset (str): ``'roxford5k'`` or ``'rparis6k'``.
         image_size (int): Longer side in pixels; smaller images stay as they are.
         scales (Sequence[float]): See :func:`multi_scale_descriptor`.
-        crop_queries (bool): Look at the query's box only, as the benchmark demands. The
-            reference's script looks at the whole image.
-        work_dir (str): Features are kept below it and reused.
+        crop_queries (bool): Use only the box of each query, as the benchmark demands. The
+            reference's script uses the whole image.
+        work_dir (str): Folder in which features are stored and reused.
         num_workers (int): Processes that read images.
     """
     truth = read_ground_truth(Path(data_root) / dataset / f'gnd_{dataset}.pkl')
@@ -100,7 +107,7 @@ def evaluate(
     for name, part in regions.items():
         paths = [path for path, _ in part]
         require_files(paths, f'images of the {name}')
-        key = fingerprint(
+        key = shared_fingerprint(
             backbone.fingerprint, image_size, tuple(scales), [box for _, box in part], files=paths
         )
         title = f'{dataset} {name}'
@@ -108,13 +115,13 @@ def evaluate(
             describe, backbone, part, title, image_size, scales, num_workers=num_workers
         )
         cache = Path(work_dir) / 'features' / f'{dataset}_{name}.pt'
-        features[name] = cached_features(cache, key, compute)
+        features[name] = cached_features(cache, key, paths, compute)
     similarities = rank_similarities(features['database'], features['queries'])
     return retrieval_scores(similarities, truth.truths, KS)
 
 
 def table(scores: dict[str, dict]) -> list[dict]:
-    """Rows of percents."""
+    """Rows of the table, in percent."""
     return [
         dict(protocol=protocol, mAP=100 * score['map'])
         | {f'mP@{k}': 100 * value for k, value in zip(KS, score['mp'], strict=True)}
@@ -133,14 +140,15 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--whole-queries',
         action='store_true',
-        help="look beyond the queries' boxes, as the published script does and the benchmark forbids",
+        help='use whole query images, as the published script does and the benchmark forbids',
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    backbone = start(args)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args)
     settings = dict(
         dataset=args.dataset,
         image_size=args.image_size,

@@ -12,17 +12,19 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from dino_mm.datasets.transforms import read_image
-from dino_mm.evaluation.backbone import FrozenBackbone, base_parser, start
+from dino_mm.evaluation.backbone import FrozenBackbone
+from dino_mm.evaluation.command import base_parser, load_frozen_backbone
 from dino_mm.evaluation.extraction import batches, gather, require_files
-from dino_mm.evaluation.functional import attention_mask, head_jaccards
+from dino_mm.evaluation.functional import attention_mask, head_jaccards, require_finite
 from dino_mm.evaluation.report import report
+from dino_mm.utils.launch import start_processes
 
-#: Border pixels and objects too hard to mark: they belong to no object.
+#: Label of border pixels and of objects that are too hard to mark. They belong to no object.
 VOID = 255
 
 
-def load_pair(paths: tuple[Path, Path], side: int) -> tuple[Tensor, Tensor]:
-    """Image and mask squeezed to a square: uint8 (3, S, S) and (S, S).
+def load_pair(paths: tuple[Path, Path], side: int) -> tuple[str, Tensor, Tensor]:
+    """Path of an image, and image and mask resized to a square: uint8 (3, S, S) and (S, S).
 
     Raises:
         ValueError: They differ in size.
@@ -35,23 +37,28 @@ def load_pair(paths: tuple[Path, Path], side: int) -> tuple[Tensor, Tensor]:
             raise ValueError(f'{paths[1]} is {mask.mode}: expected a palette or gray-level PNG')
         mask = np.array(mask.resize((side, side), Image.Resampling.NEAREST))
     image = image.resize((side, side), Image.Resampling.BILINEAR)
-    return pil_to_tensor(image), torch.from_numpy(mask)
+    return str(paths[0]), pil_to_tensor(image), torch.from_numpy(mask)
 
 
 @torch.no_grad()
 def image_jaccards(
-    backbone: FrozenBackbone, images: Tensor, masks: Tensor, mass: float
+    backbone: FrozenBackbone, names: Sequence[str], images: Tensor, masks: Tensor, mass: float
 ) -> list[Tensor]:
     """:func:`head_jaccards` (heads, K) of each image; K is zero where a mask holds no object.
 
     Args:
         backbone (FrozenBackbone): A vision transformer.
+        names (Sequence[str]): Names of the B images, for messages.
         images (Tensor): (B, 3, S, S) uint8.
         masks (Tensor): (B, S, S) ids, 0 for background and 255 for void.
         mass (float): See :func:`attention_mask`.
+
+    Raises:
+        ValueError: Attention is not finite.
     """
     patch = backbone.patch_size
     attention = backbone.class_attention(images)  # (B, heads, h, w)
+    require_finite(attention, 'attention maps', lambda index: names[index])
     kept = attention_mask(attention.flatten(2), mass).view_as(attention)
     kept = kept.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     results = []
@@ -73,16 +80,17 @@ def evaluate(
     batch_size: int = 4,
     num_workers: int = 2,
 ) -> dict:
-    """Jaccard similarity of thresholded attention and objects.
+    """Jaccard similarity of thresholded attention with objects.
 
     Args:
         backbone (FrozenBackbone): A vision transformer.
         data_root (str): ``VOCdevkit/VOC2012``: ``JPEGImages``, ``SegmentationClass`` and
             ``ImageSets/Segmentation/SPLIT.txt``.
         split (str): Which list of images.
-        mask_dir (str): ``SegmentationClass`` takes all of a class in an image as one object,
-            ``SegmentationObject`` each by itself.
-        image_size (int): Edge that images are squeezed to, rounded down to whole patches.
+        mask_dir (str): With ``SegmentationClass``, all pixels of a class in an image are one
+            object; with ``SegmentationObject``, each object counts by itself.
+        image_size (int): Side of the squares that images are resized to, rounded down to whole
+            patches.
         mass (float): Share of the attention to keep.
         batch_size (int): Images at a time.
         num_workers (int): Processes that read images.
@@ -108,8 +116,8 @@ def evaluate(
         raise ValueError(f'--image-size {image_size} is below one patch ({backbone.patch_size})')
     share: list[Tensor] = []
     load = partial(load_pair, side=side)
-    for images, masks in batches(pairs, load, f'VOC {split}', batch_size, num_workers):
-        share += image_jaccards(backbone, images, masks, mass)
+    for names, images, masks in batches(pairs, load, f'VOC {split}', batch_size, num_workers):
+        share += image_jaccards(backbone, names, images, masks, mass)
     jaccards = [values for values in gather(share, len(pairs)) if values.shape[1]]
     if not jaccards:
         raise ValueError(f'no mask of {listed} holds an object: check {root / mask_dir}')
@@ -122,7 +130,7 @@ def evaluate(
 
 
 def table(scores: dict) -> list[dict]:
-    """Rows of percents."""
+    """Rows of the table, in percent."""
     rows = [dict(head='best for each object', Jaccard=100 * scores['jaccard'])]
     rows += [
         dict(head=f'head {head} for all', Jaccard=100 * value)
@@ -140,7 +148,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--mask-dir',
         default='SegmentationClass',
-        help='SegmentationObject takes objects of a class one by one',
+        help='SegmentationObject counts objects of one class separately',
     )
     parser.add_argument('--image-size', type=int, default=480, help='edge in pixels')
     parser.add_argument('--mass', type=float, default=0.6, help='share of the attention to keep')
@@ -150,7 +158,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> dict:
     args = parse_args(arguments)
-    backbone = start(args)
+    start_processes(args.launcher)
+    backbone = load_frozen_backbone(args)
     settings = dict(
         split=args.split, mask_dir=args.mask_dir, image_size=args.image_size, mass=args.mass
     )

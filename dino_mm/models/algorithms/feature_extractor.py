@@ -16,7 +16,9 @@ class FeatureExtractor(BaseModel):
         backbone (dict): Any backbone.
         neck (dict): Makes (B, C) of what it returns: :class:`ClassToken` or
             :class:`GlobalAveragePool`.
-        data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config.
+        data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config. If it has
+            neither ``mean`` nor ``std`` nor ``per_image``, ``tools/test.py`` normalizes images as
+            the checkpoint was trained.
     """
 
     def __init__(
