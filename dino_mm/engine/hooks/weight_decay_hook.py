@@ -10,7 +10,7 @@ from .utils import optimizer_step
 
 @HOOKS.register_module()
 class WeightDecayHook(Hook):
-    """Cosine schedule of the regularized parameter group only.
+    """Cosine schedule of the regularized parameter groups only, each times its ``decay_mult``.
 
     MMEngine's ``CosineAnnealingParamScheduler`` would lift the unregularized group as well.
 
@@ -35,5 +35,5 @@ class WeightDecayHook(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         value = cosine_schedule(*optimizer_step(runner, runner.iter), self.start, self.end)
         for group in self.groups:
-            group['weight_decay'] = value
+            group['weight_decay'] = value * group.get('decay_mult', 1)
         runner.message_hub.update_scalar('train/weight_decay', value)

@@ -18,7 +18,7 @@ class WarmupCosineLR(_ParamScheduler):
     Args:
         optimizer (OptimWrapper): Optimizer or wrapper.
         warmup (int): Iterations of warm-up; epochs with ``convert_to_iter_based=True``.
-        eta_min (float): Learning rate approached at the end.
+        eta_min (float): Learning rate approached at the end, times the ``lr_mult`` of a group.
         end (int): Iterations in all; the Runner fills in the length of training.
     """
 
@@ -46,6 +46,8 @@ class WarmupCosineLR(_ParamScheduler):
         accumulated = getattr(self.optimizer, '_accumulative_counts', 1)
         step, warmup = self.last_step // accumulated, round(self.warmup / accumulated)
         total = math.ceil(self.end / accumulated)
+        ends = [self.eta_min * group.get('lr_mult', 1) for group in self.optimizer.param_groups]
         return [
-            cosine_schedule(step, total, base, self.eta_min, warmup) for base in self.base_values
+            cosine_schedule(step, total, base, end, warmup)
+            for base, end in zip(self.base_values, ends, strict=True)
         ]
