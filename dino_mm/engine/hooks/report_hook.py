@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
+from dino_mm.utils.checks import check_number
 from dino_mm.utils.wrappers import unwrap
 
 from .utils import is_logged
@@ -53,6 +54,8 @@ class ReportHook(Hook):
         attention_images: int = 6,
         curve_points: int = 2000,
     ) -> None:
+        check_number('ReportHook.attention_images', attention_images, whole=True, at_least=1)
+        check_number('ReportHook.curve_points', curve_points, whole=True, at_least=1)
         self.metric, self.raw_pixels = metric, raw_pixels
         self.attention_images, self.curve_points = attention_images, curve_points
 

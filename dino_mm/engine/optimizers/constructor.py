@@ -142,8 +142,6 @@ class DINOOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'got {optimizer!r}'
             )
         check_number('optim_wrapper.optimizer.lr', optimizer['lr'], at_least=0)
-        accumulated = optim_wrapper_cfg.get('accumulative_counts', 1)
-        check_number('optim_wrapper.accumulative_counts', accumulated, whole=True, at_least=1)
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
 
     def _validate_cfg(self) -> None:
