@@ -12,7 +12,6 @@ from dino_mm.datasets.digits import DigitInstances, DigitMasks
 from dino_mm.datasets.transforms import DINOMultiCrop, IgnoreLabels
 from dino_mm.engine import hooks
 from dino_mm.engine.optimizers import LARS, DINOOptimWrapper
-from dino_mm.engine.schedulers import WarmupCosineLR
 from dino_mm.evaluation.metrics import KNNMetric
 from dino_mm.models.necks import LastLayers, SimpleFeaturePyramid
 from dino_mm.models.preprocessors import MultiCropDataPreprocessor
@@ -43,10 +42,6 @@ def constructed(optimizer: object = None, **options) -> object:
 
 def lars(**options) -> LARS:
     return LARS(nn.Linear(2, 2).parameters(), **options)
-
-
-def schedule(**options) -> WarmupCosineLR:
-    return WarmupCosineLR(optimizer(), end=10, **options)
 
 
 def pyramid(**options) -> SimpleFeaturePyramid:
@@ -114,15 +109,6 @@ TABLE: list[tuple[Callable, str, dict[str, list]]] = [
         dict(lr=[None, -1.0, '1e-3']),
     ),
     (lars, 'LARS.', dict.fromkeys(('lr', 'weight_decay', 'eta'), [-1]) | dict(momentum=[-0.1, 1])),
-    (schedule, 'param_scheduler.', dict(warmup=[-1, '3'], eta_min=[-1e-6])),
-    (hooks.EMAHook, 'EMAHook.', dict.fromkeys(('momentum', 'end_momentum'), CHANCE)),
-    (hooks.WeightDecayHook, 'WeightDecayHook.', dict.fromkeys(('start', 'end'), NOT_NEGATIVE)),
-    (hooks.FreezeLastLayerHook, 'FreezeLastLayerHook.', dict(epochs=COUNT_OR_NONE)),
-    (
-        hooks.MonitorHook,
-        'MonitorHook.',
-        dict(max_skipped=COUNT, margin=[-0.1, 0.5], patience=COUNT),
-    ),
     (hooks.ReportHook, 'ReportHook.', dict(attention_images=COUNT, curve_points=COUNT)),
     (hooks.DeferredRuntimeInfoHook, 'DeferredRuntimeInfoHook.', dict(history=COUNT)),
     (hooks.SegmentationPictureHook, 'SegmentationPictureHook.', dict(num_images=COUNT)),
@@ -178,8 +164,6 @@ def test_a_value_out_of_range_is_refused_by_its_key(build, key, value) -> None:
         (wrapper, dict(clip_grad=0, accumulative_counts=8)),
         (wrapper, dict(clip_grad=None)),
         (lars, dict(lr=0, momentum=0)),
-        (hooks.EMAHook, dict(momentum=0, end_momentum=1)),
-        (hooks.WeightDecayHook, dict(start=0, end=0)),
         (KNNMetric, dict(ks=[1])),
     ],
 )

@@ -5,7 +5,6 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from dino_mm.registry import HOOKS
-from dino_mm.utils.checks import check_number
 from dino_mm.utils.schedules import cosine_schedule
 from dino_mm.utils.wrappers import unwrap
 
@@ -55,7 +54,8 @@ class EMAHook(Hook):
 
     def __init__(self, momentum: float = 0.996, end_momentum: float = 1.0) -> None:
         for key, value in dict(momentum=momentum, end_momentum=end_momentum).items():
-            check_number(f'EMAHook.{key}', value, at_least=0, at_most=1)
+            if not 0 <= value <= 1:
+                raise ValueError(f'EMAHook.{key} must lie in [0, 1], got {value}')
         self.momentum, self.end_momentum = momentum, end_momentum
 
     def before_train(self, runner) -> None:

@@ -4,7 +4,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from dino_mm.registry import HOOKS
-from dino_mm.utils.checks import check_number
 from dino_mm.utils.wrappers import unwrap
 
 
@@ -45,7 +44,6 @@ class FreezeLastLayerHook(Hook):
     """
 
     def __init__(self, epochs: int = 1) -> None:
-        check_number('FreezeLastLayerHook.epochs', epochs, whole=True, at_least=0)
         self.epochs = epochs
 
     def before_train(self, runner) -> None:

@@ -3,7 +3,6 @@
 from mmengine.hooks import Hook
 
 from dino_mm.registry import HOOKS
-from dino_mm.utils.checks import check_number
 from dino_mm.utils.wrappers import unwrap
 
 from .utils import is_logged
@@ -27,9 +26,6 @@ class MonitorHook(Hook):
     priority = 'LOW'
 
     def __init__(self, max_skipped: int = 50, margin: float = 0.002, patience: int = 5) -> None:
-        check_number('MonitorHook.max_skipped', max_skipped, whole=True, at_least=1)
-        check_number('MonitorHook.margin', margin, at_least=0, below=0.5)
-        check_number('MonitorHook.patience', patience, whole=True, at_least=1)
         self.max_skipped, self.margin, self.patience = max_skipped, margin, patience
         self.collapsed = 0
 

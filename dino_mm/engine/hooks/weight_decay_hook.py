@@ -3,7 +3,6 @@
 from mmengine.hooks import Hook
 
 from dino_mm.registry import HOOKS
-from dino_mm.utils.checks import check_number
 from dino_mm.utils.schedules import cosine_schedule
 
 from .utils import optimizer_step
@@ -22,8 +21,6 @@ class WeightDecayHook(Hook):
     """
 
     def __init__(self, start: float = 0.04, end: float = 0.4, group: str = 'decay') -> None:
-        check_number('WeightDecayHook.start', start, at_least=0)
-        check_number('WeightDecayHook.end', end, at_least=0)
         self.start, self.end, self.group = start, end, group
 
     def before_train(self, runner) -> None:

@@ -5,7 +5,6 @@ import math
 from mmengine.optim import _ParamScheduler
 
 from dino_mm.registry import PARAM_SCHEDULERS
-from dino_mm.utils.checks import check_number
 from dino_mm.utils.schedules import cosine_schedule
 
 
@@ -26,8 +25,6 @@ class WarmupCosineLR(_ParamScheduler):
     def __init__(
         self, optimizer, warmup: int = 0, eta_min: float = 1e-6, *, end: int, **kwargs
     ) -> None:
-        check_number('param_scheduler.warmup', warmup, at_least=0)
-        check_number('param_scheduler.eta_min', eta_min, at_least=0)
         self.warmup, self.eta_min = warmup, eta_min
         super().__init__(optimizer, param_name='lr', end=end, **kwargs)
 
