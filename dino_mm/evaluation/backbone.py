@@ -23,10 +23,10 @@ from dino_mm.visualization.attention import class_token_attention
 
 #: Published names (hubconf of the reference) of plain vision transformers.
 ARCHITECTURES = {
-    'dino_vits16': dict(type='VisionTransformer', arch='small', patch_size=16),
-    'dino_vits8': dict(type='VisionTransformer', arch='small', patch_size=8),
-    'dino_vitb16': dict(type='VisionTransformer', arch='base', patch_size=16),
-    'dino_vitb8': dict(type='VisionTransformer', arch='base', patch_size=8),
+    'dino_vits16': dict(type='dino_mm.VisionTransformer', arch='small', patch_size=16),
+    'dino_vits8': dict(type='dino_mm.VisionTransformer', arch='small', patch_size=8),
+    'dino_vitb16': dict(type='dino_mm.VisionTransformer', arch='base', patch_size=16),
+    'dino_vitb8': dict(type='dino_mm.VisionTransformer', arch='base', patch_size=8),
 }
 RANDOM = 'random'
 
@@ -140,7 +140,7 @@ class FrozenBackbone:
         self.device = torch.device(get_device())
         self.module = module.to(self.device).requires_grad_(False)
         self.module.eval()  # by itself: mmpretrain's backbones return None
-        preprocessor = dict(type='MultiCropDataPreprocessor', **normalization)
+        preprocessor = dict(type='dino_mm.MultiCropDataPreprocessor', **normalization)
         self.preprocessor = MODELS.build(preprocessor).to(self.device)
         self.fingerprint = fingerprint(
             normalization, source.get('backbone'), weights_fingerprint(module), dtype

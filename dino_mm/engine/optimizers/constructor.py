@@ -153,9 +153,11 @@ class DINOOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if is_model_wrapper(model):
             model = model.module
         wrapper_cfg = dict(self.optim_wrapper_cfg)
-        wrapper_cfg.setdefault('type', 'DINOOptimWrapper')
+        wrapper_cfg.setdefault('type', 'dino_mm.DINOOptimWrapper')
+        accumulated = wrapper_cfg.get('accumulative_counts', 1)
+        check_number('optim_wrapper.accumulative_counts', accumulated, whole=True, at_least=1)
         optimizer_cfg = dict(self.optimizer_cfg)
-        optimizer_cfg['lr'] = optimizer_cfg['lr'] * wrapper_cfg.get('accumulative_counts', 1)
+        optimizer_cfg['lr'] = optimizer_cfg['lr'] * accumulated
         params = dict(model.named_parameters())
         published = {'decay': {}, 'no_decay': dict(weight_decay=0.0)}
         groups = {

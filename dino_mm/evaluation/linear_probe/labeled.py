@@ -13,7 +13,7 @@ from dino_mm.evaluation.features import Chunk
 def folder_config(data_root: str, image_size: int) -> dict:
     """``{train,val}/CLASS/*`` by the published transform: short side, center, bicubic."""
     pipeline = [
-        dict(type='LoadImage'),
+        dict(type='dino_mm.LoadImage'),
         dict(
             type='mmpretrain.torchvision/Resize',
             size=round(image_size * 256 / 224),
@@ -31,7 +31,7 @@ def folder_config(data_root: str, image_size: int) -> dict:
         )
         for name, split in (('bank', 'train'), ('queries', 'val'))
     }
-    return dict(type='KNNDataset', data_root=data_root, **parts)
+    return dict(type='dino_mm.KNNDataset', data_root=data_root, **parts)
 
 
 def labeled_config(path: str) -> dict:

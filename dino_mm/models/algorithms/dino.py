@@ -111,9 +111,9 @@ class DINO(BaseModel):
         logit_chunk: int | None = None,
         teacher_dtype: str | None = None,
     ) -> None:
-        preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
+        preprocessor = dict(type='dino_mm.MultiCropDataPreprocessor') | (data_preprocessor or {})
         super().__init__(MODELS.build(preprocessor))
-        neck = neck or dict(type='ClassToken')
+        neck = neck or dict(type='dino_mm.ClassToken')
         self.student = DINONetwork(backbone, neck, head)
         self.teacher = DINONetwork(without_stochastic_depth(backbone), neck, head)
         self.criterion = build_part('loss', dict(loss, out_dim=self.student.head.out_dim))
