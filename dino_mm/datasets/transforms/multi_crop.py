@@ -160,6 +160,10 @@ class DINOMultiCrop(BaseTransform):
                 f'backend={backend!r}: {known[backend]}; those of the pillow backend: '
                 f'{known["pillow"]}'
             )
+        #: Height and width of the crops by the option that sets them.
+        self.sizes = dict(global_size=global_size)
+        if num_local:
+            self.sizes['local_size'] = local_size
         self.views = [
             (global_size, global_scale, blur_prob[0], solarize_prob[0]),
             (global_size, global_scale, blur_prob[1], solarize_prob[1]),

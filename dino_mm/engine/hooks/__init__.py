@@ -1,6 +1,7 @@
 from .compile_hook import CompileHook
 from .ema_hook import EMAHook, ema_update_
 from .epoch_hooks import FreezeLastLayerHook, SetEpochHook
+from .fit_check_hook import FitCheckHook
 from .interrupt_hook import InterruptHook
 from .monitor_hook import MonitorHook
 from .picture_hook import DetectionPictureHook, SegmentationPictureHook
@@ -15,6 +16,7 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'DetectionPictureHook',
     'EMAHook',
+    'FitCheckHook',
     'FreezeLastLayerHook',
     'InterruptHook',
     'MonitorHook',
