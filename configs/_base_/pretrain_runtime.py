@@ -6,6 +6,7 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no halt of the device between logs
     set_epoch=dict(type='SetEpochHook'),
     strict_load=dict(type='StrictLoadHook'),
+    fit_check=dict(type='FitCheckHook'),  # of backbone, neck, head and crop sizes
     weight_decay=dict(type='WeightDecayHook', start=0.04, end=0.4),
     freeze_last_layer=dict(type='FreezeLastLayerHook', epochs=1),
     ema=dict(type='EMAHook', momentum=0.996),

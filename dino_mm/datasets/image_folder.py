@@ -18,7 +18,7 @@ class UnlabelledImageFolder(BaseDataset):
         data_root (str): The folder.
         ann_file (str): Text file with one path per line, relative to ``data_root``, instead of
             all images. What follows the path after white space, such as a label, is not read.
-        extensions (Sequence[str]): File name endings that count, in lower case.
+        extensions (Sequence[str]): File name endings that count, in either case.
         pipeline (list): Transforms.
 
     Raises:
@@ -33,7 +33,12 @@ class UnlabelledImageFolder(BaseDataset):
         pipeline: list | tuple = (),
         **kwargs,
     ) -> None:
-        self.extensions = tuple(extensions)
+        if isinstance(extensions, str) or not all(ext.startswith('.') for ext in extensions):
+            raise ValueError(
+                'UnlabelledImageFolder.extensions must be file name endings such as '
+                f"('.jpg', '.png'), got {extensions!r}"
+            )
+        self.extensions = tuple(extension.lower() for extension in extensions)
         super().__init__(data_root=data_root, ann_file=ann_file, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:

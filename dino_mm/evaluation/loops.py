@@ -7,6 +7,7 @@ from mmengine.runner import TestLoop, autocast
 
 from dino_mm.datasets import KNNDataset
 from dino_mm.registry import LOOPS
+from dino_mm.utils.checks import check_number
 from dino_mm.utils.files import weights_fingerprint
 from dino_mm.utils.wrappers import unwrap
 
@@ -31,6 +32,7 @@ class KNNTestLoop(TestLoop):
     """
 
     def __init__(self, *args, cache: str | None = None, chunk_size: int = CHUNK_SIZE, **kwargs):
+        check_number('test_cfg.chunk_size', chunk_size, whole=True, at_least=1)
         super().__init__(*args, **kwargs)
         if not isinstance(self.dataloader.dataset, KNNDataset):
             raise TypeError(

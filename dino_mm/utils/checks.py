@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -44,3 +44,48 @@ def check_number(
     limits = ' and '.join(f'{BOUNDS[name][1]} {bound:g}' for name, bound in bounds.items())
     wanted = ('None or ' if optional else '') + ('a whole number' if whole else 'a number')
     raise ValueError(f'{key} must be {wanted}{", " if limits else ""}{limits}, got {value!r}')
+
+
+def check_numbers(
+    key: str,
+    values: Any,
+    count: int | None = None,
+    *,
+    rising: bool = False,
+    whole: bool = False,
+    **bounds: float,
+) -> None:
+    """Refuses a value of a config key that is no list or tuple of numbers in their range.
+
+    Args:
+        key (str): The config key.
+        values: What the config says.
+        count (int, optional): How many numbers there must be, by default at least one.
+        rising (bool): No number may be below the one before it, as in a range.
+        whole (bool): Only integers are allowed.
+        bounds: As of :func:`check_number`, for each of them.
+
+    Raises:
+        ValueError: Naming the key, what is allowed, and the value.
+    """
+    if (
+        not isinstance(values, Sequence)
+        or isinstance(values, str)
+        or len(values) != (count or max(len(values), 1))
+    ):
+        raise ValueError(f'{key} must hold {count or "one or more"} numbers, got {values!r}')
+    for index, value in enumerate(values):
+        check_number(f'{key}[{index}]', value, whole=whole, **bounds)
+    if rising and list(values) != sorted(values):
+        raise ValueError(f'{key} must begin with its lower end, got {values!r}')
+
+
+def as_pair(key: str, value: Any) -> tuple[int, int]:
+    """Height and width in pixels of an option that is one edge or (H, W).
+
+    Raises:
+        ValueError: Naming the key; it is neither.
+    """
+    pair = (value, value) if isinstance(value, Real) else value
+    check_numbers(key, pair, 2, whole=True, at_least=1)
+    return tuple(pair)

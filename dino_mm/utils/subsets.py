@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .checks import check_number
+
 
 def class_order(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Place (N,) of each sample in a random order of its class, and the size (N,) of that class."""
@@ -26,8 +28,7 @@ def balanced_subset(labels: Tensor, fraction: float, seed: int) -> Tensor:
         fraction (float): Above 0, up to 1.
         seed (int): Of the choice.
     """
-    if not 0 < fraction <= 1:
-        raise ValueError(f'a fraction of labeled images is above 0 and up to 1, not {fraction}')
+    check_number('the fraction of labeled images', fraction, above=0, at_most=1)
     place, count = class_order(labels, seed)
     return place < (fraction * count).round().clamp(min=1)
 

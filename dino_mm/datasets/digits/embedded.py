@@ -7,6 +7,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import join_path
 
 from dino_mm.registry import DATASETS
+from dino_mm.utils.checks import check_number
 
 from .scenes import CLASSES, write_scenes
 
@@ -45,6 +46,14 @@ class EmbeddedDigits(BaseDataset):
         pipeline: list | tuple = (),
         **kwargs,
     ) -> None:
+        for key, value, bounds in (
+            ('scene_size', scene_size, dict(at_least=4)),
+            ('digits_per_scene', digits_per_scene, dict(at_least=1, at_most=255)),
+            ('scenes_per_digit', scenes_per_digit, dict(at_least=1)),
+            ('frames', frames, dict(at_least=1)),
+            ('scene_seed', scene_seed, dict(at_least=0)),
+        ):
+            check_number(f'{type(self).__name__}.{key}', value, whole=True, **bounds)
         self.split, self.frames = split, frames
         self.scene_args = dict(
             size=scene_size,

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from dino_mm.registry import DATASETS
+from dino_mm.utils.checks import check_number
 
 from .embedded import EmbeddedDigits
 
@@ -30,8 +31,8 @@ class DigitInstances(EmbeddedDigits):
     """
 
     def __init__(self, digits_per_scene: int = 4, **kwargs) -> None:
-        if digits_per_scene < 2:
-            raise ValueError(f'digits_per_scene must be 2 or more, got {digits_per_scene}')
+        key = f'{type(self).__name__}.digits_per_scene'
+        check_number(key, digits_per_scene, whole=True, at_least=2)
         super().__init__(digits_per_scene=digits_per_scene, **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -1,6 +1,7 @@
 """Masks of the embedded digits, as mmseg's transforms and metrics take them."""
 
 from dino_mm.registry import DATASETS
+from dino_mm.utils.checks import check_number
 
 from .embedded import EmbeddedDigits
 from .scenes import CLASSES
@@ -35,8 +36,8 @@ class DigitMasks(EmbeddedDigits):
     )
 
     def __init__(self, digits_per_scene: int = 4, **kwargs) -> None:
-        if digits_per_scene < 2:
-            raise ValueError(f'digits_per_scene must be 2 or more, got {digits_per_scene}')
+        key = f'{type(self).__name__}.digits_per_scene'
+        check_number(key, digits_per_scene, whole=True, at_least=2)
         super().__init__(digits_per_scene=digits_per_scene, **kwargs)
 
     def load_data_list(self) -> list[dict]:

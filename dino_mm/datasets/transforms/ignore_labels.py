@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from dino_mm.registry import TRANSFORMS
+from dino_mm.utils.checks import check_number, check_numbers
 
 
 @TRANSFORMS.register_module()
@@ -20,6 +21,9 @@ class IgnoreLabels(BaseTransform):
     """
 
     def __init__(self, ids: Sequence[int], ignore_index: int = 255) -> None:
+        level = dict(whole=True, at_least=0, at_most=255)
+        check_numbers('IgnoreLabels.ids', ids, **level)
+        check_number('IgnoreLabels.ignore_index', ignore_index, **level)
         self.ids, self.ignore_index = list(ids), ignore_index
 
     def transform(self, results: dict) -> dict:

@@ -14,6 +14,7 @@ from torch.utils.data import get_worker_info
 from torchvision.transforms import InterpolationMode
 
 from dino_mm.registry import TRANSFORMS
+from dino_mm.utils.checks import as_pair, check_number, check_numbers
 
 from .functional import CropParams, apply_crop, draw_box, encode, opencv
 
@@ -72,12 +73,12 @@ class DINOMultiCrop(BaseTransform):
     first; ``'device'`` and ``'decode'`` add what the data preprocessor needs to go on.
 
     Args:
-        global_size (int): Edge of the two global crops in pixels.
+        global_size (int | tuple): Edge of the two global crops in pixels, or their (H, W).
         global_scale (tuple): Range of their share of the image's area.
-        local_size (int): Edge of the local crops.
+        local_size (int | tuple): The same of the local crops.
         local_scale (tuple): Range of their share of the area.
         num_local (int): Number of local crops.
-        ratio (tuple): Range of the aspect ratio of all crops.
+        ratio (tuple): Range of width / height of what is cut out for any crop, before the resize.
         flip_prob (float): Probability of mirroring.
         jitter_prob (float): Probability of color jitter.
         brightness, contrast, saturation, hue (float): Strengths of the jitter, as in
@@ -103,9 +104,9 @@ class DINOMultiCrop(BaseTransform):
 
     def __init__(
         self,
-        global_size: int = 224,
+        global_size: int | tuple[int, int] = 224,
         global_scale: tuple[float, float] = (0.4, 1.0),
-        local_size: int = 96,
+        local_size: int | tuple[int, int] = 96,
         local_scale: tuple[float, float] = (0.05, 0.4),
         num_local: int = 8,
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -124,23 +125,45 @@ class DINOMultiCrop(BaseTransform):
         backend: str = 'pillow',
         canvas: int = 512,
     ) -> None:
-        if num_local < 0:
-            raise ValueError(f'DINOMultiCrop.num_local must not be negative, got {num_local}')
+        check_number('DINOMultiCrop.num_local', num_local, whole=True, at_least=0)
+        global_size = as_pair('DINOMultiCrop.global_size', global_size)
+        local_size = as_pair('DINOMultiCrop.local_size', local_size)
         for key, scale in dict(global_scale=global_scale, local_scale=local_scale).items():
-            if not 0 < scale[0] <= scale[1] <= 1:
-                raise ValueError(f'DINOMultiCrop.{key} must be a range within (0, 1], got {scale}')
+            check_numbers(f'DINOMultiCrop.{key}', scale, 2, rising=True, above=0, at_most=1)
+        check_numbers('DINOMultiCrop.ratio', ratio, 2, rising=True, above=0)
+        chances = dict(flip_prob=flip_prob, jitter_prob=jitter_prob, gray_prob=gray_prob)
+        for key, value in chances.items():
+            check_number(f'DINOMultiCrop.{key}', value, at_least=0, at_most=1)
+        for key, values in dict(blur_prob=blur_prob, solarize_prob=solarize_prob).items():
+            check_numbers(f'DINOMultiCrop.{key}', values, 3, at_least=0, at_most=1)
+        strengths = dict(brightness=brightness, contrast=contrast, saturation=saturation)
+        for key, value in strengths.items():
+            check_number(f'DINOMultiCrop.{key}', value, at_least=0)
+        check_number('DINOMultiCrop.hue', hue, at_least=0, at_most=0.5)
+        check_numbers('DINOMultiCrop.blur_radius', blur_radius, 2, rising=True, at_least=0)
+        threshold = dict(whole=True, at_least=0, at_most=256)
+        check_number('DINOMultiCrop.solarize_threshold', solarize_threshold, **threshold)
+        check_number('DINOMultiCrop.canvas', canvas, whole=True, at_least=1)
         if backend not in BACKENDS:
             raise ValueError(f'DINOMultiCrop.backend must be one of {BACKENDS}, got {backend!r}')
         if backend == 'auto':
             backend = 'opencv' if get_device() == 'cpu' else 'device'
         known = dict(
-            opencv=('bicubic', 'bilinear'), device=('bicubic', 'bilinear'), decode=('bicubic',)
+            pillow=tuple(mode.value for mode in InterpolationMode),
+            opencv=('bicubic', 'bilinear'),
+            device=('bicubic', 'bilinear'),
+            decode=('bicubic',),
         )
-        if interpolation not in known.get(backend, (interpolation,)):
+        if interpolation not in known[backend]:
             raise ValueError(
-                f'DINOMultiCrop.interpolation={interpolation!r} needs backend="pillow"; '
-                f'{backend!r} knows {known[backend]}'
+                f'DINOMultiCrop.interpolation={interpolation!r} is none of those of '
+                f'backend={backend!r}: {known[backend]}; those of the pillow backend: '
+                f'{known["pillow"]}'
             )
+        #: Height and width of the crops by the option that sets them.
+        self.sizes = dict(global_size=global_size)
+        if num_local:
+            self.sizes['local_size'] = local_size
         self.views = [
             (global_size, global_scale, blur_prob[0], solarize_prob[0]),
             (global_size, global_scale, blur_prob[1], solarize_prob[1]),

@@ -1,5 +1,6 @@
 from .compile_hook import CompileHook
 from .ema_hook import EMAHook
+from .fit_check_hook import FitCheckHook
 from .freeze_last_layer_hook import FreezeLastLayerHook
 from .interrupt_hook import InterruptHook
 from .monitor_hook import MonitorHook
@@ -16,6 +17,7 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'DetectionPictureHook',
     'EMAHook',
+    'FitCheckHook',
     'FreezeLastLayerHook',
     'InterruptHook',
     'MonitorHook',

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from dino_mm.registry import HOOKS
+from dino_mm.utils.checks import check_number
 
 
 def _picture(path: str) -> np.ndarray:
@@ -29,6 +30,7 @@ class PictureHook(Hook):
     priority = 'LOW'
 
     def __init__(self, num_images: int = 6) -> None:
+        check_number(f'{type(self).__name__}.num_images', num_images, whole=True, at_least=1)
         self.num_images = num_images
 
     def take(self, sample) -> tuple:

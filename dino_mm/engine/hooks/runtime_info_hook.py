@@ -5,6 +5,7 @@ from mmengine.hooks import RuntimeInfoHook
 from torch import Tensor
 
 from dino_mm.registry import HOOKS
+from dino_mm.utils.checks import check_number
 
 from .utils import is_logged
 
@@ -23,6 +24,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
     """
 
     def __init__(self, history: int = 2000) -> None:
+        check_number('DeferredRuntimeInfoHook.history', history, whole=True, at_least=1)
         self.history = history
         self.pending: list[dict[str, Tensor]] = []
 

@@ -10,7 +10,7 @@ from dino_mm.utils.schedules import cosine_schedule
 
 @HOOKS.register_module()
 class WeightDecayHook(Hook):
-    """Cosine schedule of the regularized parameter group only.
+    """Cosine schedule of the regularized parameter groups only, each times its ``decay_mult``.
 
     MMEngine's ``CosineAnnealingParamScheduler`` would lift the unregularized group as well.
 
@@ -38,5 +38,5 @@ class WeightDecayHook(Hook):
         progress = progress_of(runner)
         value = cosine_schedule(progress.step, progress.total_steps, self.start, self.end)
         for group in self.groups:
-            group['weight_decay'] = value
+            group['weight_decay'] = value * group.get('decay_mult', 1)
         runner.message_hub.update_scalar('train/weight_decay', value)

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dino_mm.registry import OPTIMIZERS
+from dino_mm.utils.checks import check_number
 
 
 @OPTIMIZERS.register_module()
@@ -30,6 +31,9 @@ class LARS(Optimizer):
         momentum: float = 0.9,
         eta: float = 0.001,
     ) -> None:
+        for key, value in dict(lr=lr, weight_decay=weight_decay, eta=eta).items():
+            check_number(f'LARS.{key}', value, at_least=0)
+        check_number('LARS.momentum', momentum, at_least=0, below=1)
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum, eta=eta))
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from dino_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from dino_mm.utils.checks import check_number
 
 #: Tokens of a ViT that, like biases and 1-D tensors, take no weight decay.
 TOKENS = ('cls_token', 'pos_embed', 'register_tokens', 'mask_token', 'rel_pos_h', 'rel_pos_w')
@@ -75,8 +76,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'missing or unknown: {sorted(unknown)}'
             )
         decay = self.paramwise_cfg['layer_decay_rate']
-        if not 0 < decay <= 1:
-            raise ValueError(f'layer_decay_rate must be above 0 and at most 1, got {decay}')
+        key = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
+        check_number(key, decay, above=0, at_most=1)
         optimizer_cfg = dict(self.optimizer_cfg)
         rates, params = layer_rates(model, decay), dict(model.named_parameters())
         groups: dict[tuple[float, bool], dict] = {}

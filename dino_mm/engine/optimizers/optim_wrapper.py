@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from dino_mm.registry import OPTIM_WRAPPERS
+from dino_mm.utils.checks import check_number
 from dino_mm.utils.precision import best_amp_dtype
 
 
@@ -52,6 +53,10 @@ class DINOOptimWrapper(OptimWrapper):
     dtypes = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
     def __init__(self, dtype: str | None = None, clip_grad: float | None = None, **kwargs) -> None:
+        # MMEngine's own check is an assertion without the key's name, and is met only later.
+        accumulated = kwargs.get('accumulative_counts', 1)
+        check_number('optim_wrapper.accumulative_counts', accumulated, whole=True, at_least=1)
+        check_number('optim_wrapper.clip_grad', clip_grad, optional=True, at_least=0)
         super().__init__(**kwargs)
         if dtype == 'auto':
             dtype = best_amp_dtype()

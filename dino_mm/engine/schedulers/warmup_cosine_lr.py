@@ -26,7 +26,7 @@ class WarmupCosineLR(_ParamScheduler):
         warmup (int | str): Length of the warm-up: a text such as ``'10 epochs'``, ``'500 steps'``
             or ``'5%'`` of the run, or a number of iterations (of epochs with
             ``convert_to_iter_based=True``).
-        eta_min (float): Learning rate approached at the end.
+        eta_min (float): Learning rate approached at the end, times the ``lr_mult`` of a group.
         end (int): Iterations in all; the Runner fills in the length of training.
         epoch_length (int): Iterations of an epoch; the Runner fills it in.
     """
@@ -86,8 +86,9 @@ class WarmupCosineLR(_ParamScheduler):
 
     def _get_value(self) -> list[float]:
         progress = replace(self.progress, iteration=self.last_step)
-        warmup = progress.steps(self.warmup)
+        warmup, total = progress.steps(self.warmup), progress.total_steps
+        ends = [self.eta_min * group.get('lr_mult', 1) for group in self.optimizer.param_groups]
         return [
-            cosine_schedule(progress.step, progress.total_steps, base, self.eta_min, warmup)
-            for base in self.base_values
+            cosine_schedule(progress.step, total, base, end, warmup)
+            for base, end in zip(self.base_values, ends, strict=True)
         ]

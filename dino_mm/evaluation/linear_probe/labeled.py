@@ -24,7 +24,7 @@ def folder_config(data_root: str, image_size: int) -> dict:
     The short side is resized by bicubic interpolation, then the center is cropped.
     """
     pipeline = [
-        dict(type='LoadImage'),
+        dict(type='dino_mm.LoadImage'),
         dict(
             type='mmpretrain.torchvision/Resize',
             size=round(image_size * 256 / 224),
@@ -42,7 +42,7 @@ def folder_config(data_root: str, image_size: int) -> dict:
         )
         for name, split in (('bank', 'train'), ('queries', 'val'))
     }
-    return dict(type='KNNDataset', data_root=data_root, **parts)
+    return dict(type='dino_mm.KNNDataset', data_root=data_root, **parts)
 
 
 def labeled_config(path: str) -> dict:

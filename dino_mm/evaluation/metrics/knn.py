@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dino_mm.evaluation.functional import knn_accuracy, require_finite
 from dino_mm.registry import METRICS
+from dino_mm.utils.checks import check_number, check_numbers
 
 
 def first_holder(index: Tensor) -> Tensor:
@@ -53,6 +54,8 @@ class KNNMetric(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        check_numbers('KNNMetric.ks', ks, whole=True, at_least=1)
+        check_number('KNNMetric.temperature', temperature, above=0)
         self.ks, self.temperature = tuple(ks), temperature
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:

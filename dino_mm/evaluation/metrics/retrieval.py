@@ -17,6 +17,7 @@ from dino_mm.evaluation.functional import (
 )
 from dino_mm.evaluation.retrieval.revisited import read_ground_truth
 from dino_mm.registry import METRICS
+from dino_mm.utils.checks import check_numbers
 
 
 class NamedFeaturesMetric(BaseMetric):
@@ -59,6 +60,7 @@ class RetrievalMetric(NamedFeaturesMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        check_numbers('RetrievalMetric.ks', ks, whole=True, at_least=1)
         self.path, self.truth, self.ks = ground_truth, read_ground_truth(ground_truth), tuple(ks)
 
     def score(self, results: list[tuple[str, Tensor]]) -> dict[str, float]:

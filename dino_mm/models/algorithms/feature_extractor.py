@@ -28,7 +28,7 @@ class FeatureExtractor(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
+        preprocessor = dict(type='dino_mm.MultiCropDataPreprocessor') | (data_preprocessor or {})
         super().__init__(MODELS.build(preprocessor), init_cfg)
         self.backbone, self.neck = MODELS.build(backbone), MODELS.build(neck)
         #: What was loaded, for reports; set by who loads it.

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from dino_mm.models.heads.dino_head import Projection
@@ -18,8 +17,7 @@ from dino_mm.registry import MODELS
 def build_part(key: str, cfg: dict) -> BaseModule:
     """Builds one part of the model; an unknown config key is named with the ones there are."""
     try:
-        with DefaultScope.overwrite_default_scope('dino_mm'):
-            return MODELS.build(cfg)
+        return MODELS.build(cfg)
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise

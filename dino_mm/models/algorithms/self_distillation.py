@@ -65,15 +65,15 @@ class SelfDistillation(BaseModel):
         teacher_dtype: str | None = None,
         data_preprocessor: dict | None = None,
     ) -> None:
-        preprocessor = dict(type='MultiCropDataPreprocessor') | (data_preprocessor or {})
+        preprocessor = dict(type='dino_mm.MultiCropDataPreprocessor') | (data_preprocessor or {})
         super().__init__(build_part('data_preprocessor', preprocessor))
-        neck = neck or dict(type='ClassToken')
+        neck = neck or dict(type='dino_mm.ClassToken')
         self.student = DINONetwork(backbone, neck, head)
         self.has_ema_teacher = teacher == 'ema'
         if self.has_ema_teacher:
             self.teacher = DINONetwork(without_stochastic_depth(backbone), neck, head)
         elif isinstance(teacher, dict):
-            self.teacher = DINONetwork(**{'neck': dict(type='ClassToken')} | teacher)
+            self.teacher = DINONetwork(**{'neck': dict(type='dino_mm.ClassToken')} | teacher)
         elif teacher is None:
             self.teacher = None
         else:

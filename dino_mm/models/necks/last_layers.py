@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from dino_mm.registry import MODELS
+from dino_mm.utils.checks import check_number
 
 
 def last_layer_parts(layers: Sequence[Tensor], num_prefix_tokens: int = 1) -> Tensor:
@@ -37,6 +38,8 @@ class LastLayers(BaseModule):
 
     def __init__(self, avg_patches: bool = False, num_prefix_tokens: int = 1) -> None:
         super().__init__()
+        # The first of them is the class token.
+        check_number('LastLayers.num_prefix_tokens', num_prefix_tokens, whole=True, at_least=1)
         self.avg_patches, self.num_prefix_tokens = avg_patches, num_prefix_tokens
 
     def forward(self, outputs: Sequence[Tensor]) -> tuple[Tensor]:

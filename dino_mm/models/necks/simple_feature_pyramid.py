@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from dino_mm.registry import MODELS
+from dino_mm.utils.checks import check_number
 
 
 @MODELS.register_module()
@@ -44,8 +45,12 @@ class SimpleFeaturePyramid(BaseModule):
 
     def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 5) -> None:
         super().__init__()
-        if num_outs < 4:
-            raise ValueError(f'num_outs must be 4 or more, got {num_outs}')
+        for key, value, least in (
+            ('in_channels', in_channels, 4),  # a quarter of which is the finest level's width
+            ('out_channels', out_channels, 1),
+            ('num_outs', num_outs, 4),
+        ):
+            check_number(f'SimpleFeaturePyramid.{key}', value, whole=True, at_least=least)
         half, quarter = in_channels // 2, in_channels // 4
         self.num_outs = num_outs
         self.resize = nn.ModuleList(

@@ -8,6 +8,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from dino_mm.registry import MODELS
+from dino_mm.utils.checks import check_numbers
 
 from .photometric import ADJUST, crop_resize
 from .photometric import photometric as apply_photometric
@@ -46,6 +47,9 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=non_blocking)
         if (mean is None) != (std is None):
             raise ValueError('data_preprocessor: give both `mean` and `std`, or neither')
+        if mean is not None:
+            check_numbers('data_preprocessor.mean', mean)
+            check_numbers('data_preprocessor.std', std, len(mean), above=0)
         self.normalize, self.per_image = per_image or mean is not None, per_image
         if mean is not None:
             self.register_buffer('mean', 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
@@ -103,11 +107,11 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         sizes: Tensor | None = None,
     ) -> list[Tensor]:
         """All crops, each float (B, 3, h, w)."""
-        edges = [crop.shape[-1] for crop in inputs] if sizes is None else sizes[0].tolist()
+        found = [crop.shape[-2:] for crop in inputs] if sizes is None else sizes[0].tolist()
         out, start = [], 0
         # bfloat16 holds no more than the 8 bits the values have: no autocast here.
         with torch.autocast(self.device.type, enabled=False):
-            for edge, same in groupby(edges):
+            for size, same in groupby(map(tuple, found)):
                 views = slice(start, start + len(list(same)))
                 params = {
                     key: value[:, views].transpose(0, 1).flatten(0, 1)  # (crops * B, ...)
@@ -116,7 +120,7 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
                 if boxes is None:
                     crops = torch.cat(inputs[views])
                 else:
-                    crops = crop_resize(inputs, boxes[:, views], edge).round()
+                    crops = crop_resize(inputs, boxes[:, views], size).round()
                 crops = self._normalize(apply_photometric(crops, params, self.adjust))
                 out += crops.chunk(views.stop - start)
                 start = views.stop

@@ -149,23 +149,23 @@ def resize_weights(start: Tensor, length: Tensor, size: int, extent: int) -> Ten
     return weights / weights.sum(-1, keepdim=True)
 
 
-def crop_resize(images: Tensor, boxes: Tensor, size: int) -> Tensor:
+def crop_resize(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """V boxes of each image, resized by :func:`resize_weights`: ``Wy @ image @ Wx^T``.
 
     Args:
         images (Tensor): (B, 3, H, W) uint8; what lies outside of the boxes does not matter.
         boxes (Tensor): (B, V, 4) ``top, left, height, width`` in pixels.
-        size (int): Edge of the crops.
+        size (tuple): Height h and width w of the crops.
 
     Returns:
-        Tensor: (V * B, 3, size, size) float32, 0 to 255, not rounded.
+        Tensor: (V * B, 3, h, w) float32, 0 to 255, not rounded.
     """
     batch, views = boxes.shape[:2]
     top, left, height, width = boxes.float().unbind(-1)  # each (B, V)
-    rows = resize_weights(top, height, size, images.shape[2])  # (B, V, size, H)
-    columns = resize_weights(left, width, size, images.shape[3])  # (B, V, size, W)
+    rows = resize_weights(top, height, size[0], images.shape[2])  # (B, V, h, H)
+    columns = resize_weights(left, width, size[1], images.shape[3])  # (B, V, w, W)
     x = images.permute(0, 2, 1, 3).flatten(2).float()  # (B, H, 3 W)
-    x = rows.flatten(1, 2) @ x  # (B, V size, 3 W)
-    x = x.view(batch * views, size * 3, -1) @ columns.flatten(0, 1).mT  # (B V, size 3, size)
-    x = x.view(batch, views, size, 3, size).permute(1, 0, 3, 2, 4)
-    return x.reshape(views * batch, 3, size, size).clamp(0, 255)
+    x = rows.flatten(1, 2) @ x  # (B, V h, 3 W)
+    x = x.view(batch * views, size[0] * 3, -1) @ columns.flatten(0, 1).mT  # (B V, h 3, w)
+    x = x.view(batch, views, size[0], 3, size[1]).permute(1, 0, 3, 2, 4)
+    return x.reshape(views * batch, 3, *size).clamp(0, 255)

@@ -12,7 +12,7 @@ class CropParams:
 
     Attributes:
         box (tuple): ``top, left, height, width`` in pixels of the source.
-        size (int): Edge of the crop in pixels.
+        size (tuple): Height and width of the crop in pixels.
         flip (bool): Mirrored left to right.
         jitter (list): ``(adjustment, factor)`` in order of application, adjustments numbered
             brightness, contrast, saturation, hue; empty for none.
@@ -22,7 +22,7 @@ class CropParams:
     """
 
     box: tuple[int, int, int, int]
-    size: int
+    size: tuple[int, int]
     flip: bool
     jitter: list[tuple[int, float]]
     gray: bool

@@ -23,12 +23,11 @@ def resized_crop(image: Tensor, crop: CropParams, interpolation: str) -> Tensor:
         interpolation (str): ``'bicubic'`` or ``'bilinear'``.
 
     Returns:
-        Tensor: (3, size, size) uint8.
+        Tensor: (3, *size) uint8.
     """
     top, left, height, width = crop.box
     box = image[None, :, top : top + height, left : left + width]
-    size = (crop.size, crop.size)
-    return interpolate(box, size, mode=interpolation, antialias=True)[0]
+    return interpolate(box, crop.size, mode=interpolation, antialias=True)[0]
 
 
 def _gray(pixels: np.ndarray) -> np.ndarray:
@@ -59,12 +58,12 @@ def photometric(crop: Tensor, params: CropParams, threshold: int) -> Tensor:
     """All that follows the resize: flip, color jitter, gray levels, blur, solarization.
 
     Args:
-        crop (Tensor): (3, S, S) uint8.
+        crop (Tensor): (3, h, w) uint8.
         params (CropParams): What to do.
         threshold (int): Of the solarization.
 
     Returns:
-        Tensor: (3, S, S) uint8, contiguous.
+        Tensor: (3, h, w) uint8, contiguous.
     """
     pixels = np.ascontiguousarray(crop.permute(1, 2, 0).numpy())
     if params.flip:

@@ -13,8 +13,8 @@ _ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust
 def apply_crop(
     image: Image.Image, crop: CropParams, interpolation: InterpolationMode, threshold: int
 ) -> Tensor:
-    """Performs one crop on a PIL image: uint8 tensor (3, size, size)."""
-    image = F.resized_crop(image, *crop.box, [crop.size, crop.size], interpolation)
+    """Performs one crop on a PIL image: uint8 tensor (3, *size)."""
+    image = F.resized_crop(image, *crop.box, list(crop.size), interpolation)
     if crop.flip:
         image = F.hflip(image)
     for adjustment, factor in crop.jitter:
