@@ -4,7 +4,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
 from dino_mm.registry import HOOKS
-from dino_mm.utils.wrappers import unwrap
+from dino_mm.utils.wrappers import set_epoch_of, unwrap
 
 
 @HOOKS.register_module()
@@ -23,13 +23,7 @@ class SetEpochHook(Hook):
 
     def before_train_epoch(self, runner) -> None:
         unwrap(runner.model).set_epoch(runner.epoch)
-        # Wrappers such as RepeatDataset show an image several times an epoch: there the draws
-        # come from the workers' own seeds.
-        pipeline = getattr(runner.train_dataloader.dataset, 'pipeline', None)
-        if pipeline is not None:
-            for transform in pipeline.transforms:
-                if hasattr(transform, 'set_epoch'):
-                    transform.set_epoch(runner.epoch, runner.seed)
+        set_epoch_of(runner.train_dataloader.dataset, runner.epoch, runner.seed)
 
 
 @HOOKS.register_module()
