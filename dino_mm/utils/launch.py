@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch.distributed
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
 from .precision import best_amp_dtype
@@ -50,11 +51,33 @@ def unsynchronize(cfg: ConfigDict | list) -> bool:
     return found
 
 
+def start_processes(launcher: str) -> None:
+    """Starts the process group that a launcher names, if there is none yet.
+
+    With a GPU this is MMEngine's work, which selects a CUDA device under every launcher. Without
+    one the group communicates by gloo.
+
+    Args:
+        launcher (str): One of :data:`LAUNCHERS`.
+    """
+    if launcher == 'none' or is_distributed():
+        return
+    if get_device() != 'cpu':
+        init_dist(launcher)
+        return
+    if launcher == 'slurm':
+        _rank_from_slurm()
+    elif launcher == 'mpi':
+        _rank_from_mpi()
+    torch.distributed.init_process_group('gloo')
+
+
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Makes a config start under a launcher, on CPU too.
 
-    MMEngine selects a CUDA device under every launcher. Without one, the process group (gloo) is
-    started here instead, and synchronized batch norm, which needs a GPU, becomes plain batch norm.
+    With a GPU the Runner starts the process group, by the config's ``env_cfg.dist_cfg``. Without
+    one it is started here, and synchronized batch norm, which needs a GPU, becomes plain batch
+    norm.
 
     Args:
         cfg (Config): Changed in place.
@@ -63,20 +86,41 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == 'none' or get_device() != 'cpu':
         return
-    if not torch.distributed.is_initialized():
-        if launcher == 'slurm':
-            _rank_from_slurm()
-        elif launcher == 'mpi':
-            _rank_from_mpi()
-        torch.distributed.init_process_group('gloo')
+    start_processes(launcher)
     # MMEngine would pass a GPU index.
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
-    cfg.model_wrapper_cfg = (
-        wrapper | dict(cfg.get('model_wrapper_cfg') or {}) | {'device_ids': None}
-    )
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        strategy = dict(type='DDPStrategy') | dict(cfg.get('strategy') or {})
+        wrapper |= strategy.get('model_wrapper') or {}
+        cfg.strategy = strategy | dict(model_wrapper=wrapper | {'device_ids': None})
+    else:
+        wrapper |= cfg.get('model_wrapper_cfg') or {}
+        cfg.model_wrapper_cfg = wrapper | {'device_ids': None}
     # Asked for by the Runner's own key, and by norm_cfg in models of mmseg and mmdet.
     if bool(cfg.pop('sync_bn', None)) | unsynchronize(cfg.get('model', {})):
         print_log('Synchronized batch norm needs a GPU: plain batch norm on CPU.', 'current', 30)
+
+
+#: What divides the model among processes. Moving average, export and checkpoints at an
+#: interruption need it whole.
+SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
+
+
+def refuse_sharding(cfg: Config) -> None:
+    """Refuses configs that divide the model among processes.
+
+    Raises:
+        NotImplementedError: Naming the key and what is supported.
+    """
+    for key in ('strategy', 'model_wrapper_cfg', 'optim_wrapper'):
+        kind = (cfg.get(key) or {}).get('type', '')
+        name = kind if isinstance(kind, str) else kind.__name__
+        if any(word in name for word in SHARDING):
+            raise NotImplementedError(
+                f'{key}.type={name}: models that are divided among processes (FSDP, DeepSpeed, '
+                'ColossalAI) are not supported, remove the key for data-parallel training with a '
+                'whole model per process, where model.backbone.with_cp saves memory'
+            )
 
 
 def enable_amp(cfg: Config) -> None:

@@ -71,26 +71,26 @@ def test_no_worker_is_left_to_complain_of_a_broken_connection(make_runner, tmp_p
 
 
 def stubborn() -> None:
-    start_worker(None, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
 
 
-def test_workers_leave_signals_to_the_trainer() -> None:
-    started = []
+def test_workers_leave_ctrl_c_to_the_trainer_and_obey_it() -> None:
+    started, term = [], signal.getsignal(signal.SIGTERM)
     start_worker(started.append, 3)
     assert started == [3]
-    assert {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGTERM) == term  # PyTorch's, by which they end
 
 
-def test_no_signal_ends_a_worker(make_runner) -> None:
+def test_ctrl_c_ends_no_worker(make_runner) -> None:
     started = []
     runner = make_runner(**INTERRUPT, **{'train_dataloader.num_workers': 1})
 
     class Ask(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
             (worker,) = multiprocessing.active_children()
-            for number in SIGNALS:
-                os.kill(worker.pid, number)
+            os.kill(worker.pid, signal.SIGINT)
             started.append(worker.pid)
 
     runner.register_hook(Ask())

@@ -19,22 +19,30 @@ class Signal(Hook):
             os.kill(os.getpid(), self.number)
 
 
+RUNNERS = dict(
+    Runner={},
+    FlexibleRunner=dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo'))),
+)
+
+
 @pytest.mark.parametrize(
-    'number, iteration, when',
+    'kind, number, iteration, when',
     [
-        (signal.SIGINT, 0, 'during'),
-        (signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
-        (signal.SIGINT, 4, 'before'),
-        (signal.SIGTERM, 4, 'during'),
+        ('Runner', signal.SIGINT, 0, 'during'),
+        ('Runner', signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
+        ('Runner', signal.SIGINT, 4, 'before'),
+        ('FlexibleRunner', signal.SIGINT, 4, 'before'),
+        ('FlexibleRunner', signal.SIGTERM, 4, 'during'),
     ],
 )
 def test_an_interrupted_run_loses_and_repeats_nothing(
-    make_runner, tmp_path, number, iteration, when
+    make_runner, tmp_path, kind, number, iteration, when
 ) -> None:
     whole = make_runner(work_dir=str(tmp_path / 'whole'))
     whole.train()
-    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook')}
+    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook'), **RUNNERS[kind]}
     runner = make_runner(**interrupt)
+    assert type(runner).__name__ == kind
     # The lowest priority comes after the hook that is tested.
     priority = 'LOWEST' if when == 'during' else 'NORMAL'
     runner.register_hook(Signal(number, iteration), priority=priority)

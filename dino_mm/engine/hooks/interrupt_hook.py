@@ -24,9 +24,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
-    """Starts a data worker that leaves signals to the trainer; ``init`` is its own start."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """Starts a data worker that leaves Ctrl-C to the trainer; ``init`` is its own start.
+
+    It ends by SIGTERM, which is how the trainer ends workers that wait for the next epoch.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if init is not None:
         init(worker)
 
@@ -43,6 +45,7 @@ class InterruptHook(Hook):
     """
 
     priority = 'LOWEST'
+    saving = False
 
     def before_train(self, runner) -> None:
         self.received: int | None = None
@@ -90,8 +93,8 @@ class InterruptHook(Hook):
 
     def _save_and_exit(self, runner) -> None:
         path = Path(runner.work_dir, f'interrupted_iter_{self.done}.pth')
-        meta = dict(epoch=runner.epoch, iter=self.done)
-        runner.save_checkpoint(runner.work_dir, path.name, meta=meta, by_epoch=False)
+        self.saving = True
+        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
         path.with_name('last_checkpoint').write_text(str(path))
         for earlier in set(path.parent.glob('interrupted_iter_*.pth')) - {path}:
             earlier.unlink()
@@ -102,6 +105,10 @@ class InterruptHook(Hook):
                 worker.kill()
                 worker.join()
         sys.exit(128 + self.received)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        if self.saving:  # Runners count the current iteration as done, which it may not be
+            checkpoint['meta'].update(epoch=runner.epoch, iter=self.done)
 
     def after_train(self, runner) -> None:
         for number, handler in self.previous.items():
