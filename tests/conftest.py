@@ -18,6 +18,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 
 import dino_mm  # noqa: F401  fills the registries
+from dino_mm.apis.train import build_runner
 
 DATA = Path(__file__).parent / 'data'
 TOOLS = Path(__file__).parent.parent / 'tools'
@@ -129,6 +130,6 @@ def make_runner(tmp_path: Path, toy_model: dict, image_folder: Path):
             )
         )
         cfg.merge_from_dict(changes)
-        return Runner.from_cfg(cfg)
+        return build_runner(cfg)
 
     return make

@@ -17,6 +17,7 @@ from dino_mm.utils.launch import (
     explain_empty_dataset,
     fit_loaders,
     prepare_launch,
+    refuse_sharding,
 )
 
 from .trial import shrink
@@ -94,6 +95,7 @@ def build_runner(cfg: Config) -> Runner:
 
     Where mmcv has no compiled operators, those of detection configs are answered by torchvision.
     """
+    refuse_sharding(cfg)
     if cfg.get('default_scope') == 'mmdet':
         importlib.import_module('dino_mm.ops')
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

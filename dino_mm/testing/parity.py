@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
 
-from dino_mm.utils.launch import LAUNCHERS, prepare_launch
+from dino_mm.utils.launch import LAUNCHERS, prepare_launch, start_processes
 
 from . import parity_evaluation, parity_trajectory
 
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     cfg = Config()
     prepare_launch(cfg, args.launcher)
+    start_processes(args.launcher)  # a Runner would start them later than they are counted
     torch.backends.cudnn.allow_tf32 = False  # recorded in full float32
     failed = False
     for path in args.recordings:

@@ -75,8 +75,9 @@ def start_processes(launcher: str) -> None:
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Makes a config start under a launcher, on CPU too.
 
-    MMEngine selects a CUDA device under every launcher. Without one, the process group (gloo) is
-    started here instead, and synchronized batch norm, which needs a GPU, becomes plain batch norm.
+    With a GPU the Runner starts the process group, by the config's ``env_cfg.dist_cfg``. Without
+    one it is started here, and synchronized batch norm, which needs a GPU, becomes plain batch
+    norm.
 
     Args:
         cfg (Config): Changed in place.
@@ -88,12 +89,38 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
     start_processes(launcher)
     # MMEngine would pass a GPU index.
     wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False)
-    cfg.model_wrapper_cfg = (
-        wrapper | dict(cfg.get('model_wrapper_cfg') or {}) | {'device_ids': None}
-    )
+    if cfg.get('runner_type') == 'FlexibleRunner':
+        strategy = dict(type='DDPStrategy') | dict(cfg.get('strategy') or {})
+        wrapper |= strategy.get('model_wrapper') or {}
+        cfg.strategy = strategy | dict(model_wrapper=wrapper | {'device_ids': None})
+    else:
+        wrapper |= cfg.get('model_wrapper_cfg') or {}
+        cfg.model_wrapper_cfg = wrapper | {'device_ids': None}
     # Asked for by the Runner's own key, and by norm_cfg in models of mmseg and mmdet.
     if bool(cfg.pop('sync_bn', None)) | unsynchronize(cfg.get('model', {})):
         print_log('Synchronized batch norm needs a GPU: plain batch norm on CPU.', 'current', 30)
+
+
+#: What divides the model among processes. Moving average, export and checkpoints at an
+#: interruption need it whole.
+SHARDING = ('FSDP', 'FullyShardedDataParallel', 'DeepSpeed', 'ColossalAI')
+
+
+def refuse_sharding(cfg: Config) -> None:
+    """Refuses configs that divide the model among processes.
+
+    Raises:
+        NotImplementedError: Naming the key and what is supported.
+    """
+    for key in ('strategy', 'model_wrapper_cfg', 'optim_wrapper'):
+        kind = (cfg.get(key) or {}).get('type', '')
+        name = kind if isinstance(kind, str) else kind.__name__
+        if any(word in name for word in SHARDING):
+            raise NotImplementedError(
+                f'{key}.type={name}: models that are divided among processes (FSDP, DeepSpeed, '
+                'ColossalAI) are not supported, remove the key for data-parallel training with a '
+                'whole model per process, where model.backbone.with_cp saves memory'
+            )
 
 
 def enable_amp(cfg: Config) -> None:

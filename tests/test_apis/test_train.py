@@ -226,6 +226,46 @@ def test_cpu_launch_replaces_what_needs_a_gpu(monkeypatch) -> None:
     assert cfg.model_wrapper_cfg.device_ids is None and cfg.launcher == 'pytorch'
 
 
+def test_cpu_launch_of_the_flexible_runner(monkeypatch) -> None:
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)
+    wrapper = dict(find_unused_parameters=True)
+    cfg = Config(dict(runner_type='FlexibleRunner', strategy=dict(model_wrapper=wrapper)))
+    launch.prepare_launch(cfg, 'pytorch')
+    assert cfg.strategy.type == 'DDPStrategy' and 'model_wrapper_cfg' not in cfg
+    wrapper |= dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+    assert cfg.strategy.model_wrapper == wrapper
+
+
+def test_with_a_gpu_mmengine_starts_the_processes_once(monkeypatch) -> None:
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    started = []
+    monkeypatch.setattr(launch, 'init_dist', started.append)
+    launch.prepare_launch(Config(), 'slurm')  # the Runner will, by its own env_cfg
+    launch.start_processes('none')
+    assert started == []
+    launch.start_processes('slurm')
+    monkeypatch.setattr(launch, 'is_distributed', lambda: True)
+    launch.start_processes('slurm')
+    assert started == ['slurm']
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(runner_type='FlexibleRunner', strategy=dict(type='FSDPStrategy')),
+        dict(runner_type='FlexibleRunner', strategy=dict(type='mmengine.DeepSpeedStrategy')),
+        dict(runner_type='FlexibleRunner', strategy=dict(type='ColossalAIStrategy')),
+        dict(model_wrapper_cfg=dict(type='MMFullyShardedDataParallel')),
+    ],
+)
+def test_divided_models_are_refused(make_runner, changes) -> None:
+    with pytest.raises(
+        NotImplementedError, match='(strategy|model_wrapper_cfg).type=.*whole model'
+    ):
+        make_runner(**changes)
+
+
 def test_cpu_launch_makes_synchronized_batch_norm_plain(monkeypatch) -> None:
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend: None)

@@ -245,20 +245,6 @@ def test_a_run_with_a_bfloat16_teacher(make_runner, toy_model) -> None:
         torch.testing.assert_close(half['teacher'][name].float(), value, rtol=0, atol=0.05)
 
 
-def test_compiling_keeps_names_and_tells_how_long_it_took(make_runner) -> None:
-    hook = dict(type='CompileHook', backend='eager')
-    runner = make_runner(**{'default_hooks.compile': hook, 'train_cfg.max_epochs': 1})
-    names = list(runner.model.state_dict())
-    messages = []
-    runner.logger.info = messages.append
-    runner.train()
-    assert list(runner.model.state_dict()) == names
-    blocks = [*runner.model.student.backbone.blocks, *runner.model.teacher.backbone.blocks]
-    assert all(block._compiled_call_impl is not None for block in blocks)
-    told = [message for message in messages if str(message).startswith('Compiled')]
-    assert len(told) == 1 and ' s.' in told[0]
-
-
 @pytest.mark.parametrize('damage', ['missing', 'left over', 'other shape'])
 def test_a_checkpoint_that_does_not_fit_is_refused(make_runner, tmp_path, damage) -> None:
     runner = make_runner()

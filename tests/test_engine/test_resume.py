@@ -19,22 +19,30 @@ class Signal(Hook):
             os.kill(os.getpid(), self.number)
 
 
+RUNNERS = dict(
+    Runner={},
+    FlexibleRunner=dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo'))),
+)
+
+
 @pytest.mark.parametrize(
-    'number, iteration, when',
+    'kind, number, iteration, when',
     [
-        (signal.SIGINT, 0, 'during'),
-        (signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
-        (signal.SIGINT, 4, 'before'),
-        (signal.SIGTERM, 4, 'during'),
+        ('Runner', signal.SIGINT, 0, 'during'),
+        ('Runner', signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
+        ('Runner', signal.SIGINT, 4, 'before'),
+        ('FlexibleRunner', signal.SIGINT, 4, 'before'),
+        ('FlexibleRunner', signal.SIGTERM, 4, 'during'),
     ],
 )
 def test_an_interrupted_run_loses_and_repeats_nothing(
-    make_runner, tmp_path, number, iteration, when
+    make_runner, tmp_path, kind, number, iteration, when
 ) -> None:
     whole = make_runner(work_dir=str(tmp_path / 'whole'))
     whole.train()
-    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook')}
+    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook'), **RUNNERS[kind]}
     runner = make_runner(**interrupt)
+    assert type(runner).__name__ == kind
     # The lowest priority comes after the hook that is tested.
     priority = 'LOWEST' if when == 'during' else 'NORMAL'
     runner.register_hook(Signal(number, iteration), priority=priority)
@@ -63,11 +71,25 @@ class Count(Hook):
         self.seen.append(runner.iter)
 
 
-def test_a_run_resumed_after_an_epoch_ends_equal(make_runner, tmp_path) -> None:
-    whole = make_runner(work_dir=str(tmp_path / 'whole'), **{'train_cfg.max_epochs': 3})
+def test_a_run_on_repeated_images_resumed_after_an_epoch_ends_equal(
+    make_runner, tmp_path, image_folder
+) -> None:
+    crop = dict(type='dino_mm.DINOMultiCrop', global_size=32, local_size=16, num_local=2)
+    images = dict(
+        type='dino_mm.UnlabelledImageFolder',
+        data_root=str(image_folder),
+        pipeline=[dict(type='dino_mm.LoadImage'), crop],
+    )
+    changes = {
+        'train_cfg.max_epochs': 2,
+        'train_dataloader.dataset': dict(
+            _delete_=True, type='RepeatDataset', times=1, dataset=images
+        ),
+    }
+    whole = make_runner(work_dir=str(tmp_path / 'whole'), **changes)
     whole.train()
     first = str(tmp_path / 'whole' / 'epoch_1.pth')
-    resumed = make_runner(resume=True, load_from=first, **{'train_cfg.max_epochs': 3})
+    resumed = make_runner(resume=True, load_from=first, **changes)
     resumed.train()
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)

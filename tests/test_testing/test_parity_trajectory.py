@@ -9,6 +9,7 @@ import torch
 
 from dino_mm.testing import parity
 from dino_mm.testing import parity_trajectory as trajectory
+from dino_mm.utils import launch
 
 from ..conftest import DATA, TOOLS
 
@@ -29,6 +30,23 @@ def test_two_processes_match_the_recording_too() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'weights' in done.stdout and 'BEYOND' not in done.stdout
+
+
+def test_processes_are_counted_after_their_start_on_a_gpu_too(monkeypatch) -> None:
+    """MMEngine's Runner would start them, which is built after the batches are divided."""
+    started, counted = [], []
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(launch, 'init_dist', started.append)
+    monkeypatch.setattr(parity, 'get_world_size', lambda: 2 if started else 1)
+
+    def check(path, world_size, **kwargs):
+        counted.append(world_size)
+        return {}
+
+    monkeypatch.setattr(parity, 'check_recording', check)
+    with pytest.raises(SystemExit):
+        parity.main(['any.npz', '--launcher', 'pytorch'])
+    assert started == ['pytorch'] and counted == [2]
 
 
 def test_a_changed_recording_is_beyond_tolerance(tmp_path, capsys) -> None:

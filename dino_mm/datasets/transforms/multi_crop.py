@@ -64,9 +64,10 @@ class DINOMultiCrop(BaseTransform):
     tensors; :class:`dino_mm.models.MultiCropDataPreprocessor` normalizes them on the device. All
     backends draw the same parameters and differ in rounding alone (docs/performance.md).
 
-    Random draws depend on seed, epoch and sample index alone when training runs by epochs
-    (:class:`dino_mm.engine.hooks.SetEpochHook`), so they do not depend on the number of workers
-    and a resumed run repeats none; otherwise on the worker's own seed.
+    Random draws depend on seed, epoch and place in the data set alone when training runs by epochs
+    (:class:`dino_mm.engine.hooks.ProgressHook`), so they do not depend on the number of workers
+    and a resumed run repeats none; otherwise on the worker's own seed. An image that a wrapper such
+    as RepeatDataset shows several times in an epoch has several places.
 
     Required key: ``img`` (PIL RGB image, (3, H, W) uint8 RGB tensor, or (H, W, 3) uint8 BGR array
     as mmcv loads it). Modified key: ``inputs``, a list of uint8 tensors (3, h, w), the global crops
@@ -176,18 +177,21 @@ class DINOMultiCrop(BaseTransform):
         self.interpolation = InterpolationMode(interpolation)
         self.backend, self.canvas = backend, canvas
         self.max_blur = blur_radius[1] if max(blur_prob) > 0 else 0.0
+        #: Place of the next image in the data set, where that is not its ``sample_idx``.
+        self.place: int | None = None
         # Shared memory, so that persistent workers see it: epoch (-1 unknown) and seed.
         self._clock = torch.tensor([-1, 0]).share_memory_()
         self._worker_rng: tuple[object, np.random.Generator] | None = None
 
     def set_epoch(self, epoch: int, seed: int) -> None:
-        """Makes draws depend on seed, epoch and sample index alone."""
+        """Makes draws depend on seed, epoch and place alone."""
         self._clock[0], self._clock[1] = epoch, seed
 
     def _rng(self, results: dict) -> np.random.Generator:
         epoch, seed = self._clock.tolist()
-        if epoch >= 0 and 'sample_idx' in results:
-            return np.random.default_rng((seed, epoch, int(results['sample_idx'])))
+        place = results.get('sample_idx') if self.place is None else self.place
+        if epoch >= 0 and place is not None:
+            return np.random.default_rng((seed, epoch, int(place)))
         worker = get_worker_info()
         key = None if worker is None else worker.seed
         if self._worker_rng is None or self._worker_rng[0] != key:

@@ -1,8 +1,12 @@
 """Saves before giving way to Ctrl-C or a cluster's termination signal."""
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mmengine.hooks import Hook
@@ -16,28 +20,54 @@ def say(text: str) -> None:
     os.write(2, f'\n{text}\n'.encode())
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Starts a data worker that leaves Ctrl-C to the trainer; ``init`` is its own start.
+
+    It ends by SIGTERM, which is how the trainer ends workers that wait for the next epoch.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if init is not None:
+        init(worker)
+
+
 @HOOKS.register_module()
 class InterruptHook(Hook):
     """On SIGINT or SIGTERM finishes the current iteration, saves a checkpoint and exits.
 
     ``--resume`` then goes on with the next iteration. A second signal ends at once. Of several
     processes the first saves and exits, upon which the launcher ends the others.
+
+    Python handles signals in the main thread alone: training in another one is not interrupted,
+    which the log tells.
     """
 
     priority = 'LOWEST'
-    signals = (signal.SIGINT, signal.SIGTERM)
+    saving = False
 
     def before_train(self, runner) -> None:
         self.received: int | None = None
         self.busy = False  # between iterations the state is consistent and saved at once
         self.done = runner.iter
+        self.previous = {}
+        if threading.current_thread() is not threading.main_thread():
+            runner.logger.info(
+                'InterruptHook: this is not the main thread, where alone Python handles signals. '
+                'An interrupted run resumes from its last regular checkpoint.'
+            )
+            return
+        for loop in filter(None, (runner.train_loop, runner.val_loop)):
+            loader = loop.dataloader
+            loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
         owner = os.getpid()
 
         def note(number: int, frame) -> None:
-            if os.getpid() != owner:  # a data worker: Ctrl-C is the trainer's to handle
+            if os.getpid() != owner:  # a data worker that is about to start
                 return
-            # The signal may have reached the data workers too; PyTorch would raise for each.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if hasattr(signal, 'SIGCHLD'):  # PyTorch would raise for data workers that end
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if runner.rank:
                 return  # rank 0 may need this process to finish its iteration
             if self.received is not None:
@@ -51,7 +81,7 @@ class InterruptHook(Hook):
             if not self.busy:
                 self._save_and_exit(runner)
 
-        self.previous = {number: signal.signal(number, note) for number in self.signals}
+        self.previous = {number: signal.signal(number, note) for number in SIGNALS}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.busy = True
@@ -63,13 +93,22 @@ class InterruptHook(Hook):
 
     def _save_and_exit(self, runner) -> None:
         path = Path(runner.work_dir, f'interrupted_iter_{self.done}.pth')
-        meta = dict(epoch=runner.epoch, iter=self.done)
-        runner.save_checkpoint(runner.work_dir, path.name, meta=meta, by_epoch=False)
+        self.saving = True
+        runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
         path.with_name('last_checkpoint').write_text(str(path))
         for earlier in set(path.parent.glob('interrupted_iter_*.pth')) - {path}:
             earlier.unlink()
         say(f'Saved {path}. The same command with --resume goes on from here.')
+        # A data worker may be handing over a batch, and would complain that nobody takes it.
+        for worker in multiprocessing.active_children():
+            if worker.daemon:
+                worker.kill()
+                worker.join()
         sys.exit(128 + self.received)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        if self.saving:  # Runners count the current iteration as done, which it may not be
+            checkpoint['meta'].update(epoch=runner.epoch, iter=self.done)
 
     def after_train(self, runner) -> None:
         for number, handler in self.previous.items():

@@ -6,7 +6,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from dino_mm.engine.progress import progress_of
 from dino_mm.engine.schedulers import WarmupCosineLR
 from dino_mm.registry import HOOKS
-from dino_mm.utils.wrappers import unwrap
+from dino_mm.utils.wrappers import set_epoch_of, unwrap
 
 
 @HOOKS.register_module(name=['ProgressHook', 'SetEpochHook'])
@@ -37,15 +37,8 @@ class ProgressHook(Hook):
             scheduler.follow(progress)
 
     def before_train_epoch(self, runner) -> None:
-        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            return
-        # Wrappers such as RepeatDataset show an image several times an epoch: there the draws
-        # come from the workers' own seeds.
-        pipeline = getattr(runner.train_dataloader.dataset, 'pipeline', None)
-        if pipeline is not None:
-            for transform in pipeline.transforms:
-                if hasattr(transform, 'set_epoch'):
-                    transform.set_epoch(runner.epoch, runner.seed)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            set_epoch_of(runner.train_dataloader.dataset, runner.epoch, runner.seed)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         unwrap(runner.model).set_progress(progress_of(runner))

@@ -1,6 +1,7 @@
 """Scalars of a run without halting it."""
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import RuntimeInfoHook
 from torch import Tensor
 
@@ -16,7 +17,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     MMEngine asks the device for every loss after every iteration, which then waits for it, and
     appends to histories whose copying grows with the run. Here one transfer brings what gathered
-    since the last log. Set it in place of the other:
+    since the last log, averaged over all processes, where MMEngine's are those of the first one.
+    Set it in place of the other:
     ``default_hooks = dict(runtime_info=dict(type='DeferredRuntimeInfoHook'))``.
 
     Args:
@@ -30,7 +32,8 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if outputs:
-            self.pending.append(outputs)
+            # Detached: a loss would keep the graph that it came from.
+            self.pending.append({k: torch.as_tensor(v).detach() for k, v in outputs.items()})
         if is_logged(runner, batch_idx):
             self._flush(runner.message_hub)
 
@@ -43,11 +46,13 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         super().after_train(runner)
 
     def _flush(self, message_hub) -> None:
-        values = [torch.as_tensor(v).detach().float() for row in self.pending for v in row.values()]
+        values = [value.float() for row in self.pending for value in row.values()]
         keys = [key for row in self.pending for key in row]
         self.pending.clear()
         if values:
-            for key, value in zip(keys, torch.stack(values).tolist(), strict=True):
+            means = torch.stack(values)
+            all_reduce(means, 'mean')  # all processes log at the same iterations
+            for key, value in zip(keys, means.tolist(), strict=True):
                 message_hub.update_scalar(f'train/{key}', value)
         for buffer in message_hub.log_scalars.values():
             buffer.max_length = self.history

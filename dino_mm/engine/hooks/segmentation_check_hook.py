@@ -1,14 +1,13 @@
 """What mmseg would answer with silence or a CUDA assertion, said in words."""
 
 import os
-from collections.abc import Iterator, Sequence
 
 from mmengine.hooks import Hook
 from torch import nn
 from torch.utils.data import Dataset
 
 from dino_mm.registry import HOOKS
-from dino_mm.utils.wrappers import unwrap
+from dino_mm.utils.wrappers import parts_of, unwrap
 
 
 def heads_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -21,16 +20,6 @@ def heads_of(model: nn.Module) -> dict[str, nn.Module]:
         elif head is not None:
             heads[f'model.{key}'] = head
     return heads
-
-
-def parts_of(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets inside wrappers such as ConcatDataset and RepeatDataset."""
-    inner = getattr(dataset, 'datasets', None) or getattr(dataset, 'dataset', None)
-    if inner is None:
-        yield dataset
-        return
-    for part in inner if isinstance(inner, Sequence) else [inner]:
-        yield from parts_of(part)
 
 
 def check_classes(model: nn.Module, dataset: Dataset, loader: str) -> None:

@@ -250,12 +250,12 @@ class SelfDistillation(BaseModel):
         return [] if last_layer is None else list(last_layer.parameters())
 
     def parts_to_compile(self) -> list[nn.Module]:
-        """What a step spends its time in: transformer blocks, heads and objectives."""
+        """What a step spends its time in, beside the objectives: transformer blocks and heads."""
         parts: list[nn.Module] = []
         for network in filter(None, (self.student, self.teacher)):
             parts += getattr(network.backbone, 'blocks', [network.backbone])
             parts += [] if network.head is None else [network.head]
-        return parts + [objective for _, _, objective in self.named_objectives()]
+        return parts
 
     # Features.
 
