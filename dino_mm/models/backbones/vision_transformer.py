@@ -31,7 +31,8 @@ def interpolate_pos_embed(
     Returns:
         Tensor: (1, h'*w', C).
     """
-    if source == target:
+    # torch.export traces sides that vary as SymInt, and a comparison would exclude this very grid.
+    if all(isinstance(side, int) for side in target) and source == target:
         return pos_embed
     grid = pos_embed.reshape(1, *source, -1).permute(0, 3, 1, 2)  # (1, C, h, w)
     if mode == 'reference':
