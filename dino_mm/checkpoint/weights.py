@@ -33,7 +33,7 @@ def role(name: str) -> str:
         >>> role('model_ema'), role('student_backbone'), role('backbone')
         ('teacher', 'student', '')
     """
-    words = {name, *name.split('_')}
+    words = {*name.split('.'), *re.split(r'[._]', name)}
     return next((network for network, known in ROLES.items() if words & known), '')
 
 
@@ -83,7 +83,7 @@ class Branch:
             names += [
                 key
                 for key in branch.parent.state
-                if not key.startswith(f'{branch.name}.') and not role(key.partition('.')[0])
+                if not key.startswith(f'{branch.name}.') and not role(key.rpartition('.')[0])
             ]
         return names
 
