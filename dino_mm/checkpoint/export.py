@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description='Export a plain backbone from a checkpoint.')
     parser.add_argument('checkpoint', help='checkpoint of any layout, or a published name')
     parser.add_argument('out', help='file to write')
-    parser.add_argument('--network', choices=NETWORKS, default='teacher')
+    parser.add_argument('--network', choices=NETWORKS, help='the teacher by default')
     parser.add_argument('--format', choices=LAYOUTS, default='dino_mm', help='key layout')
     args = parser.parse_args(arguments)
     weights = read_weights(args.checkpoint, args.network)

@@ -167,6 +167,17 @@ def stored_backbone(meta: Mapping[str, Any]) -> dict | None:
     return backbone
 
 
+def stored_grid(meta: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Returns the rows and columns of patches by the config stored with a checkpoint, if any."""
+    stored = stored_backbone(meta) or {}
+    size, patch_size = stored.get('img_size'), stored.get('patch_size', 16)
+    if isinstance(size, int):
+        size = (size, size)
+    if not isinstance(size, (list, tuple)) or not isinstance(patch_size, int):
+        return None
+    return size[0] // patch_size, size[1] // patch_size
+
+
 def normalization(model: Mapping[str, Any]) -> dict:
     """What a model's config tells of ``mean``, ``std`` and ``per_image``.
 

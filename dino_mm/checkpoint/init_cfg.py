@@ -20,24 +20,33 @@ class DINOCheckpoint:
         )
 
     Args:
-        checkpoint (str): File, address or published name.
-        network (str): ``'teacher'`` or ``'student'``.
+        checkpoint (str): A file, an address or a published name.
+        network (str, optional): ``'teacher'`` or ``'student'``; see :func:`read_weights`.
         strict (bool): Refuse checkpoints with keys too many or too few.
+        adapt_channels (bool): Fit the first layer to images with another number of channels than
+            the checkpoint was trained with; see :func:`load_into`.
     """
 
-    def __init__(self, checkpoint: str, network: str = 'teacher', strict: bool = True) -> None:
-        self.checkpoint, self.network, self.strict = checkpoint, network, strict
+    def __init__(
+        self,
+        checkpoint: str,
+        network: str | None = None,
+        strict: bool = True,
+        adapt_channels: bool = False,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.options = dict(network=network, strict=strict, adapt_channels=adapt_channels)
 
     def __call__(self, module: nn.Module) -> None:
         try:
-            report = load_into(module, self.checkpoint, self.network, self.strict)
+            report = load_into(module, self.checkpoint, **self.options)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f'{error}. Set model.backbone.init_cfg.checkpoint (--cfg-options), or '
                 'model.backbone.init_cfg=None for random weights'
             ) from None
         if hasattr(module, '_params_init_info'):
-            update_init_info(module, f'Loaded from {self.checkpoint} ({self.network})')
+            update_init_info(module, f'Loaded from {report.source}')
         # MMEngine and some backbones spare loaded weights only where the type is 'Pretrained':
         # without this, parts with an initialization of their own would overwrite them.
         module.init_cfg = dict(type='Pretrained', checkpoint=self.checkpoint)

@@ -7,7 +7,7 @@ authors.
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +20,46 @@ State = dict[str, Tensor]
 #: Pairs of key beginnings; ``{}`` stands for a number. The first that fits is taken.
 Names = list[tuple[str, str]]
 
-#: What accompanies a backbone without being part of it: classifiers and tokens of masked images.
-ASIDE = re.compile(r'(head|head_dist|fc|classifier|pooler)\.|(embeddings\.)?mask_token$')
-#: What wraps whole backbones.
-WRAPPERS = ('timm_model.', 'vit.', 'dinov2.', 'dinov2_with_registers.')
+#: What accompanies a backbone without being part of it: classifiers, decoders of masked images,
+#: and the tokens that stand for what is masked.
+ASIDE = re.compile(
+    r'(head|head_dist|fc|classifier|pooler|decoder|decoder_\w+)\.|decoder_pos_embed$'
+    r'|(embeddings\.)?mask_token$|masked_embed$'
+)
+#: What tells a family of backbones that is not supported: for each, patterns of which every one
+#: fits some key. The first family that fits is taken.
+FOREIGN: list[tuple[str, tuple[str, ...]]] = [
+    ('DINOv3', (r'rope_embed\.|storage_tokens$',)),
+    ('DINOv3', (r'reg_token$', r'blocks\.\d+\.gamma_1$')),
+    (
+        'Swin Transformer',
+        (
+            r'(encoder\.)?(layers|stages)\.\d+\.blocks\.\d+\.(attn|attention)\.'
+            r'.*(relative_position|cpb_mlp|w_msa)',
+        ),
+    ),
+    (
+        'ConvNeXt',
+        (r'(encoder\.)?stages\.\d+\.((blocks|layers)\.)?\d+\.(dwconv|conv_dw|depthwise_conv)\.',),
+    ),
+    ('DINOv3', (r'embeddings\.patch_embeddings\.weight$', r'(model\.)?layer\.\d+\.attention')),
+    (
+        'CLIP or another ViT with a norm before its blocks',
+        (r'(embeddings\.)?class_embedding$|(norm_pre|ln_pre|pre_norm|pre_layrnorm)\.weight$',),
+    ),
+    ('SAM', (r'(blocks|layers)\.\d+\.attn\.rel_pos_h$', r'(neck|channel_reduction)\.')),
+    (
+        'BEiT',
+        (
+            r'(patch_embed|embeddings)\.',
+            r'(blocks|layers|encoder\.layer)\.\d+\..*relative_position|rel_pos_bias\.',
+        ),
+    ),
+    ('EVA', (r'blocks\.\d+\.attn\.(q_bias$|q_proj\.|inner_attn_ln\.)|rope\.freqs',)),
+    ('CaiT', (r'blocks_token_only\.',)),
+    ("XCiT by timm's names", (r'pos_embed\.token_projection\.weight$',)),
+    ('hybrid ViT with a convolutional stem', (r'patch_embed\.backbone\.',)),
+]
 
 
 def rename(state: Mapping[str, Tensor], names: Names) -> State:
@@ -78,8 +114,15 @@ def split_qkv(state: State, prefix: str) -> State:
 
 
 def from_vit(state: State) -> State:
-    """DINO, DINOv2 and plain timm: the names themselves, less DINOv2's chunks of blocks."""
+    """Renames DINO, DINOv2 and plain timm: only DINOv2's chunks of blocks differ.
+
+    Raises:
+        CheckpointError: The ViT has parts that ours lacks, or lacks parts of ours.
+    """
     state = {re.sub(r'^blocks\.\d+\.(\d+\.)', r'blocks.\1', key): v for key, v in state.items()}
+    for key, part in (('cls_token', 'class token'), ('pos_embed', 'absolute position embedding')):
+        if key not in state:
+            raise CheckpointError(f'the ViT has no {part} ({key}): such ViTs are not supported yet')
     hidden = state.get('blocks.0.mlp.fc1.weight')
     out = state.get('blocks.0.mlp.fc2.weight')
     if hidden is None or out is None or hidden.shape[0] != out.shape[1]:
@@ -91,13 +134,18 @@ def from_vit(state: State) -> State:
 
 
 def from_timm(state: State) -> State:
-    """timm's ViTs with registers, with or without positions for class token and registers."""
-    state = dict(state)
+    """Converts timm's ViTs with registers, whether class token and registers have positions or not.
+
+    The distillation token of DeiT is such a register, in timm's and in mmpretrain's names.
+    """
+    state = rename(state, [('dist_token', 'reg_token'), *MMPRETRAIN_VIT])
+    if 'pos_embed' not in state:
+        return from_vit(state)  # raises
     registers, position = state.pop('reg_token'), state['pos_embed']  # (1, R, C), (1, N, C)
     count, entries = registers.shape[1], position.shape[1]
-    if _is_square(entries):
+    if square(entries):
         state['pos_embed'] = F.pad(position, (0, 0, 1, 0))
-    elif _is_square(entries - 1 - count):
+    elif square(entries - 1 - count):
         registers = registers + position[:, 1 : 1 + count]
         state['pos_embed'] = torch.cat([position[:, :1], position[:, 1 + count :]], dim=1)
     else:
@@ -119,10 +167,6 @@ def to_timm(state: State) -> State:
         'cls_token': state['cls_token'] + position[:, :1],
         'pos_embed': position[:, 1:],
     }
-
-
-def _is_square(number: int) -> bool:
-    return math.isqrt(number) ** 2 == number
 
 
 MMPRETRAIN_VIT: Names = [
@@ -230,16 +274,21 @@ class Layout:
     from_published: Callable[[State], State] | None = dict
 
 
-def _has(key: str) -> Callable[[Collection[str]], bool]:
-    return lambda keys: key in keys
+def _has(*names: str) -> Callable[[Collection[str]], bool]:
+    """Returns a test for keys: each name is one of them or, with a dot at its end, begins one."""
+    return lambda keys: all(
+        any(key.startswith(name) for key in keys) if name.endswith('.') else name in keys
+        for name in names
+    )
 
 
 LAYOUTS = [
-    Layout('timm ViT', _has('reg_token'), 'vit', from_timm, to_timm),
-    Layout('published ViT', _has('patch_embed.proj.weight'), 'vit', from_vit),
+    Layout('timm ViT', _has('reg_token', 'patch_embed.proj.weight'), 'vit', from_timm, to_timm),
+    Layout('distilled DeiT', _has('dist_token', 'cls_token'), 'vit', from_timm, None),
+    Layout('published ViT', _has('patch_embed.proj.weight', 'blocks.'), 'vit', from_vit),
     Layout(
         'mmpretrain ViT',
-        _has('patch_embed.projection.weight'),
+        _has('patch_embed.projection.weight', 'layers.'),
         'vit',
         from_mmpretrain,
         to_mmpretrain,
@@ -263,14 +312,35 @@ LAYOUTS = [
 ]
 
 
+def foreign_family(keys: Collection[str]) -> str | None:
+    """Returns the family of a backbone that is not supported; ``None`` where it tells of none."""
+    for name, patterns in FOREIGN:
+        if all(any(re.match(pattern, key) for key in keys) for pattern in patterns):
+            return name
+    return None
+
+
 def layout_of(state: Mapping[str, Tensor]) -> Layout | None:
-    """The family of a state; ``None`` where it is unknown."""
-    return next((layout for layout in LAYOUTS if layout.fits(state)), None)
+    """Returns the layout of a state; ``None`` where it is unknown or not supported."""
+    layout = next((layout for layout in LAYOUTS if layout.fits(state)), None)
+    return None if layout is None or foreign_family(state) else layout
 
 
-def without(state: Mapping[str, Tensor], prefixes: Iterable[str]) -> State:
-    """A state without the first of the prefixes that any key has; keys that lack it are left out."""
-    for prefix in prefixes:
-        if any(key.startswith(prefix) for key in state):
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return dict(state)
+def square(patches: int) -> tuple[int, int] | None:
+    """Returns the rows and columns of a square grid; ``None`` where the number is no square."""
+    side = math.isqrt(patches)
+    return (side, side) if side**2 == patches else None
+
+
+def with_class_position(state: State, grid: tuple[int, int] | None = None) -> State:
+    """Returns a published state with a position of zero for the class token where it has none.
+
+    Args:
+        state (State): ``pos_embed`` (1, N, C) or (1, 1 + N, C); DeiT III and FlexiViT have the first.
+        grid (tuple, optional): The rows and columns of its patches, where they are known.
+    """
+    entries = state['pos_embed'].shape[1]
+    with_class = square(entries - 1) or (grid and grid[0] * grid[1] == entries - 1)
+    if with_class or not square(entries):
+        return state
+    return state | {'pos_embed': F.pad(state['pos_embed'], (0, 0, 1, 0))}

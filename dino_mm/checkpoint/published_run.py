@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from dino_mm.checkpoint.files import CheckpointError, read_checkpoint
-from dino_mm.checkpoint.layouts import State, layout_of, to_mmpretrain_xcit, without
-from dino_mm.checkpoint.loader import NETWORKS
+from dino_mm.checkpoint.layouts import State, layout_of, to_mmpretrain_xcit
+from dino_mm.checkpoint.weights import NETWORKS, TRANSPARENT
 from dino_mm.utils.files import plain, save_atomically
 
 
@@ -25,8 +25,15 @@ def model_state(content: Mapping[str, Any], source: str) -> State:
     """
     state: State = {}
     for network in NETWORKS:
-        tensors = without(content.get(network) or {}, ['module.'])
-        backbone = {k: v for k, v in tensors.items() if k.startswith('backbone.')}
+        tensors = {
+            TRANSPARENT.sub('', key).removeprefix('module.'): value
+            for key, value in (content.get(network) or {}).items()
+        }
+        backbone = {
+            key.removeprefix('backbone.'): value
+            for key, value in tensors.items()
+            if key.startswith('backbone.')
+        }
         head = {k: v for k, v in tensors.items() if k.startswith('head.')}
         if not backbone or not head:
             raise CheckpointError(
@@ -35,7 +42,6 @@ def model_state(content: Mapping[str, Any], source: str) -> State:
                 "backbone alone start by model.backbone.init_cfg=dict(type='DINOCheckpoint', "
                 'checkpoint=FILE)'
             )
-        backbone = without(backbone, ['backbone.'])
         layout = layout_of(backbone)
         if layout is not None and layout.family == 'xcit':
             backbone = to_mmpretrain_xcit(backbone)

@@ -222,6 +222,57 @@ def test_onnx(runtime, run_file, vit, tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ['backbone.onnx', 'epoch_7.pth']
 
 
+@pytest.mark.parametrize('mode', ['exact', 'antialias'])
+def test_onnx_of_any_size(mode, run_file, vit, tmp_path, capsys):
+    pytest.importorskip('onnxscript')
+    pytest.importorskip('onnxruntime')
+    from dino_mm.checkpoint.export_onnx import main, run_onnx
+
+    out = tmp_path / 'backbone.onnx'
+    main([str(run_file), str(out), '--dynamic', '--interpolate-mode', mode])
+    assert 'images of any size' in capsys.readouterr().out
+    vit.interpolate_mode = mode
+    # the size of pretraining, no multiple of the patches, much larger, the smallest
+    for batch, height, width in ((1, 16, 40), (3, 37, 50), (2, 96, 64), (1, 16, 16)):
+        image = torch.randn(batch, 3, height, width)
+        class_token, patch_tokens = run_onnx(out, image.numpy())
+        expected = tokens(vit, image).numpy()
+        assert np.abs(class_token - expected[:, 0]).max() < 1e-4
+        assert np.abs(patch_tokens - expected[:, 1:]).max() < 1e-4
+
+
+def test_what_cannot_be_exported_for_any_size(tmp_path, capsys):
+    pytest.importorskip('onnxscript')
+    from dino_mm.checkpoint.export_onnx import check_dynamic, main
+
+    reference = VisionTransformer(dict(NARROW, embed_dims=64, num_heads=1), 16, 8)
+    torch.save(reference.state_dict(), tmp_path / 'plain.pth')
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / 'plain.pth'), str(tmp_path / 'a.onnx'), '--dynamic'])
+    assert 'pass --interpolate-mode exact' in capsys.readouterr().err
+    windows = VisionTransformer(NARROW, 32, 8, window_size=2, interpolate_mode='exact')
+    with pytest.raises(ValueError, match='fixed size: leave --dynamic out'):
+        check_dynamic(windows)
+    with pytest.raises(ValueError, match='not Linear'):
+        check_dynamic(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize('out_type', ['cls_token', 'featmap'])
+def test_torch_export_of_any_size(out_type):
+    vit = VisionTransformer(NARROW, 16, 8, out_type=out_type, interpolate_mode='exact')
+    randomize(vit)
+    sides = {i: torch.export.Dim(f'side_{i}', min=16) for i in (2, 3)}
+    with torch.no_grad():
+        exported = torch.export.export(
+            vit,
+            (torch.zeros(2, 3, 24, 32),),
+            dynamic_shapes=({0: torch.export.Dim('batch'), **sides},),
+        ).module()
+        for size in ((1, 3, 16, 16), (3, 3, 40, 29)):
+            image = torch.randn(size)
+            torch.testing.assert_close(exported(image), vit(image))
+
+
 def test_onnx_says_what_is_missing(vit, tmp_path, monkeypatch):
     from dino_mm.checkpoint.export_onnx import export_onnx
 

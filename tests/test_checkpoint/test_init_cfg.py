@@ -88,6 +88,17 @@ def test_pretraining_goes_on_from_a_checkpoint(checkpoint, vit, toy_model):
     assert torch.equal(model.teacher.backbone.pos_embed, vit.pos_embed)
 
 
+def test_other_input_channels(checkpoint, vit):
+    gray = config(checkpoint, in_channels=1)
+    with pytest.raises(CheckpointError, match='Pass adapt_channels=True'):
+        MODELS.build(gray).init_weights()
+    gray['init_cfg']['adapt_channels'] = True
+    backbone = MODELS.build(gray)
+    backbone.init_weights()
+    expected = vit.patch_embed.proj.weight.sum(dim=1, keepdim=True)
+    assert torch.allclose(backbone.patch_embed.proj.weight, expected)
+
+
 def test_a_checkpoint_that_does_not_fit_is_an_error(checkpoint, tmp_path):
     name = uuid.uuid4().hex
     torch.save(dict(other=torch.ones(2)), tmp_path / f'{name}.pth')

@@ -54,6 +54,7 @@ def test_gated_giants_are_refused(vit, tmp_path):
         dict(init_values=1e-5, reg_tokens=4, no_embed_class=True),
         dict(reg_tokens=3),
         dict(qkv_bias=False, mlp_ratio=2),
+        dict(no_embed_class=True),  # DeiT III, FlexiViT
     ],
 )
 def test_timm(options, image, tmp_path):
@@ -64,6 +65,54 @@ def test_timm(options, image, tmp_path):
     loaded = load_backbone(save(theirs.state_dict(), tmp_path))
     with torch.no_grad():
         assert torch.allclose(tokens(loaded, image), theirs.forward_features(image), atol=1e-5)
+
+
+def test_the_distillation_token_of_deit_becomes_a_register(image, tmp_path):
+    deit = pytest.importorskip('timm.models.deit')
+    theirs = randomize(
+        deit.VisionTransformerDistilled(32, 8, embed_dim=128, depth=2, num_heads=2, num_classes=7)
+    )
+    loaded = load_backbone(save(theirs.state_dict(), tmp_path))
+    with torch.no_grad():
+        assert torch.allclose(tokens(loaded, image), theirs.forward_features(image), atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['DistilledVisionTransformer', 'DeiT3'])
+def test_deit_of_mmpretrain(kind, image, tmp_path):
+    arch = dict(ARCH, feedforward_channels=256)
+    config = dict(type=f'mmpretrain.{kind}', arch=arch, img_size=32, patch_size=8)
+    theirs = randomize(MODELS.build(config))
+    for layer in theirs.layers:
+        # mmpretrain's DeiT3 uses its first norm twice and its second one never.
+        layer.ln2.load_state_dict(layer.ln1.state_dict())
+    path = save(theirs.state_dict(), tmp_path)
+    loaded = load_backbone(path)
+    with torch.no_grad():
+        expected = theirs(image)[-1]
+        expected = expected[0] if isinstance(expected, tuple) else expected
+        assert torch.allclose(tokens(loaded, image)[:, 0], expected, atol=1e-5)
+    twin = MODELS.build(config)
+    load_into(twin, path)
+    assert torch.equal(twin.pos_embed, theirs.pos_embed)
+
+
+def test_a_grid_that_looks_as_if_the_class_token_had_no_position(tmp_path):
+    # 2 x 4 patches and a class token are 9 entries, as 3 x 3 patches without one would be
+    vit = randomize(VisionTransformer(ARCH, (16, 32), 8))
+    meta = dict(
+        backbone=dict(type='dino_mm.VisionTransformer', arch=ARCH, img_size=(16, 32), patch_size=8)
+    )
+    path = save(dict(state_dict=vit.state_dict(), meta=meta), tmp_path)
+    assert torch.equal(load_state(path)['pos_embed'], vit.pos_embed)
+
+
+def test_decoders_of_masked_autoencoders_are_set_aside(vit, image, tmp_path):
+    decoder = ['mask_token', 'decoder_pos_embed', 'decoder_embed.weight', 'decoder_norm.bias']
+    decoder += ['decoder_blocks.0.attn.qkv.weight', 'decoder_pred.bias']
+    state = vit.state_dict() | {key: torch.ones(1) for key in decoder}
+    path = save(dict(model=state), tmp_path)
+    assert torch.equal(tokens(load_backbone(path), image), tokens(vit, image))
+    assert sorted(load_into(vit, path).aside) == sorted(decoder)
 
 
 @pytest.mark.parametrize('layer_scale', [0, 1e-5])
@@ -221,6 +270,52 @@ def test_unknown_families_load_into_their_own_module_only(tmp_path):
     assert len(report.matched) == 4
     with pytest.raises(CheckpointError, match='no known backbone'):
         load_backbone(path)
+
+
+VIT_KEYS = 'cls_token patch_embed.proj.weight blocks.0.norm1.weight blocks.0.attn.qkv.weight '
+#: Keys of each family, by the names of its authors, timm, mmpretrain or Hugging Face.
+FAMILIES = [
+    ('DINOv3', VIT_KEYS + 'storage_tokens rope_embed.periods'),
+    ('DINOv3', VIT_KEYS + 'reg_token blocks.0.gamma_1'),
+    ('DINOv3', 'embeddings.patch_embeddings.weight layer.0.attention.q_proj.weight'),
+    ('BEiT', VIT_KEYS + 'blocks.0.gamma_1 blocks.0.attn.relative_position_bias_table'),
+    ('BEiT', VIT_KEYS + 'rel_pos_bias.relative_position_bias_table'),
+    ('BEiT', 'patch_embed.projection.weight layers.0.attn.relative_position_bias_table'),
+    ('EVA', VIT_KEYS + 'pos_embed blocks.0.attn.q_bias'),
+    ('EVA', VIT_KEYS + 'pos_embed blocks.0.attn.q_proj.weight'),
+    ('EVA', 'patch_embed.projection.weight layers.0.norm1.weight rope.freqs_cos'),
+    ('Swin', 'patch_embed.proj.weight layers.0.blocks.0.attn.relative_position_bias_table'),
+    ('Swin', 'patch_embed.proj.weight layers.0.blocks.0.attn.cpb_mlp.0.weight'),
+    ('Swin', 'patch_embed.projection.weight stages.0.blocks.0.attn.w_msa.qkv.weight'),
+    ('ConvNeXt', 'downsample_layers.0.0.weight stages.0.0.dwconv.weight'),
+    ('ConvNeXt', 'stem.0.weight stages.0.blocks.0.conv_dw.weight'),
+    ('ConvNeXt', 'downsample_layers.0.0.weight stages.0.0.depthwise_conv.weight'),
+    ('CLIP', VIT_KEYS + 'pos_embed norm_pre.weight'),
+    ('CLIP', 'class_embedding conv1.weight ln_pre.weight'),
+    ('SAM', 'pos_embed patch_embed.proj.weight blocks.0.attn.rel_pos_h neck.0.weight'),
+    ('CaiT', VIT_KEYS + 'pos_embed blocks_token_only.0.norm1.weight'),
+    ('XCiT by timm', 'cls_token pos_embed.token_projection.weight'),
+    ('hybrid ViT', VIT_KEYS + 'pos_embed patch_embed.backbone.stem.conv.weight'),
+]
+
+
+@pytest.mark.parametrize(('family', 'keys'), FAMILIES)
+@pytest.mark.parametrize('prefix', ['', 'module.visual.'])
+def test_families_that_are_not_supported_are_named(family, keys, prefix, vit, tmp_path):
+    state = {prefix + key: torch.ones(1) for key in keys.split()}
+    path = save(dict(model=state), tmp_path)
+    message = f'checkpoint.pth holds a backbone of the family {family}.* not supported yet: '
+    for load in (load_backbone, load_state, lambda path: load_into(vit, path, strict=False)):
+        with pytest.raises(CheckpointError, match=message):
+            load(path)
+
+
+@pytest.mark.parametrize('missing', ['cls_token', 'pos_embed'])
+def test_vits_without_a_part_of_ours_are_refused(missing, vit, tmp_path):
+    state = vit.state_dict()
+    del state[missing]
+    with pytest.raises(CheckpointError, match=rf'\({missing}\): such ViTs are not supported yet'):
+        load_backbone(save(state, tmp_path))
 
 
 def test_registers_are_no_patch_tokens(image):

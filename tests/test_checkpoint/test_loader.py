@@ -4,8 +4,10 @@ import argparse
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 
 from dino_mm.checkpoint import CheckpointError, load_backbone, load_into, load_state
+from dino_mm.checkpoint.export import export_backbone
 from dino_mm.checkpoint.infer import read_config
 from dino_mm.models import VisionTransformer
 
@@ -165,6 +167,69 @@ def test_too_few_and_too_many_keys(vit, work_dir_file):
     with pytest.raises(CheckpointError, match='12 without a place: blocks.1.norm1.weight'):
         load_into(shallower, work_dir_file)
     assert len(load_into(shallower, work_dir_file, strict=False).unexpected) == 12
+
+
+def test_less_than_half_of_a_module_is_refused_even_if_not_strict(vit, tmp_path):
+    state, before = vit.state_dict(), vit.norm.weight.clone()
+    other = VisionTransformer(ARCH, img_size=32, patch_size=8)
+    for count, fits in ((2, False), (14, False), (15, True)):
+        torch.save({key: state[key] for key in list(state)[-count:]}, tmp_path / 'part.pth')
+        if fits:
+            assert len(load_into(other, tmp_path / 'part.pth', strict=False).matched) == count
+            continue
+        with pytest.raises(CheckpointError, match=f'{count} of 30 tensors.* less than half'):
+            load_into(other, tmp_path / 'part.pth', strict=False)
+        assert not torch.equal(other.norm.weight, before)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4, 6])
+def test_other_input_channels_on_demand(channels, vit, work_dir_file):
+    with pytest.raises(CheckpointError, match='128, 3, 8, 8.* Pass adapt_channels=True'):
+        load_backbone(work_dir_file, dict(in_channels=channels))
+    loaded = load_backbone(work_dir_file, dict(in_channels=channels), adapt_channels=True)
+    gray = torch.randn(2, 1, 32, 32)
+    # of images whose channels are equal: all of them count the same where they are repeated whole
+    if channels in (1, 6):
+        expected = tokens(vit, gray.expand(-1, 3, -1, -1))
+        found = tokens(loaded, gray.expand(-1, channels, -1, -1))
+        assert torch.allclose(found, expected, atol=1e-4)
+    else:
+        weight = loaded.patch_embed.proj.weight
+        again = [i % 3 for i in range(channels)]
+        assert torch.allclose(weight, vit.patch_embed.proj.weight[:, again] * 3 / channels)
+    report = load_into(loaded, work_dir_file, adapt_channels=True)
+    assert report.adapted == [f'patch_embed.proj.weight 3 -> {channels}']
+    assert f'adapted to the input channels: {report.adapted[0]}' in str(report)
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type='mmpretrain.VisionTransformer', arch=dict(ARCH, feedforward_channels=512))
+        | dict(img_size=32, patch_size=8),
+        dict(type='mmpretrain.ResNet', depth=18),
+        dict(type='mmpretrain.XCiT', patch_size=8, embed_dims=32, depth=1, cls_attn_layers=1)
+        | dict(num_heads=4, mlp_ratio=4),
+    ],
+)
+def test_other_input_channels_of_every_family(config, tmp_path):
+    rgb, gray = MODELS.build(config), MODELS.build(dict(config, in_channels=1))
+    torch.save(randomize(rgb).state_dict(), tmp_path / 'rgb.pth')
+    load_into(gray, tmp_path / 'rgb.pth', adapt_channels=True)
+    gray.eval()
+    image = torch.randn(2, 1, 32, 32)
+    with torch.no_grad():
+        expected, found = rgb(image.expand(-1, 3, -1, -1))[-1], gray(image)[-1]
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_stored_grid_of_as_many_patches_is_resized(tmp_path):
+    vit = randomize(VisionTransformer(ARCH, img_size=(16, 64), patch_size=8))
+    export_backbone(vit, tmp_path / 'wide.pth')
+    square = VisionTransformer(ARCH, img_size=32, patch_size=8)
+    assert load_into(square, tmp_path / 'wide.pth').resized == ['pos_embed 2x8 -> 4x4']
+    image = torch.randn(1, 3, 32, 32)
+    assert torch.allclose(tokens(square, image), tokens(vit, image), atol=1e-5)
 
 
 def test_files_without_weights(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from torch import nn
 

@@ -61,11 +61,13 @@ def interpolate_pos_embed(
     """
     if mode not in INTERPOLATE_MODES:
         raise ValueError(f'interpolate_mode must be one of {INTERPOLATE_MODES}, got {mode!r}')
-    if source == target:
+    # torch.export traces sides that vary as SymInt, and a comparison would exclude this very grid.
+    known = all(isinstance(side, int) for side in target)
+    if known and source == target:
         return pos_embed
     grid = pos_embed.reshape(1, *source, -1).permute(0, 3, 1, 2)  # (1, C, h, w)
     # PyTorch 2.14 smooths along the rows only where a CPU makes grids of one column.
-    wrong = mode == 'antialias' and target[1] == 1
+    wrong = known and mode == 'antialias' and target[1] == 1
     by_products = wrong or torch.are_deterministic_algorithms_enabled()
     resized = (_resize_by_products if by_products else _resize)(grid, target, mode)
     return resized.flatten(2).transpose(1, 2)
