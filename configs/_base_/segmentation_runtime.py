@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type='dino_mm.SegmentationCheckHook'),
     dict(type='dino_mm.SegmentationPictureHook', num_images=6),
 ]
+tta_model = dict(type='SegTTAModel')  # of mmseg's tools/test.py --tta
 visualizer = dict(type='SegLocalVisualizer', name='visualizer')
 log_processor = dict(by_epoch=False)
 val_cfg = dict()

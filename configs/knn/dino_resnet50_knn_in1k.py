@@ -9,7 +9,7 @@ Published: 67.5 top-1 with 20 neighbors (README of the reference); not reproduce
 _base_ = ['../_base_/datasets/imagenet_knn.py', '../_base_/default_runtime.py']
 
 model = dict(
-    type='FeatureExtractor',
+    type='dino_mm.FeatureExtractor',
     backbone=dict(type='mmpretrain.ResNet', depth=50, out_indices=(3,)),
-    neck=dict(type='GlobalAveragePool'),
+    neck=dict(type='dino_mm.GlobalAveragePool'),
 )

@@ -9,7 +9,7 @@ Published: 77.4 top-1 with 20 neighbors (README of the reference); not reproduce
 _base_ = ['../_base_/datasets/imagenet_knn.py', '../_base_/default_runtime.py']
 
 model = dict(
-    type='FeatureExtractor',
-    backbone=dict(type='VisionTransformer', arch='base', patch_size=8),
-    neck=dict(type='ClassToken'),
+    type='dino_mm.FeatureExtractor',
+    backbone=dict(type='dino_mm.VisionTransformer', arch='base', patch_size=8),
+    neck=dict(type='dino_mm.ClassToken'),
 )

@@ -9,17 +9,17 @@ Measured: docs/model_zoo.md.
 _base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
 
 model = dict(
-    type='FeatureExtractor',
+    type='dino_mm.FeatureExtractor',
     data_preprocessor=dict(per_image=True),
     # As in configs/quickstart/dino_vit-tiny_digits.py.
     backbone=dict(
-        type='VisionTransformer',
+        type='dino_mm.VisionTransformer',
         arch=dict(embed_dims=96, num_layers=4, num_heads=3),
         img_size=32,
         patch_size=8,
         weight_init='xavier',
     ),
-    neck=dict(type='ClassToken'),
+    neck=dict(type='dino_mm.ClassToken'),
 )
 train_dataloader = None
 test_dataloader = _base_.val_dataloader

@@ -14,7 +14,7 @@ _base_ = [
 
 model = dict(
     _delete_=True,
-    type='FeatureExtractor',
+    type='dino_mm.FeatureExtractor',
     backbone=_base_.model.backbone,
-    neck=dict(type='ClassToken'),
+    neck=dict(type='dino_mm.ClassToken'),
 )

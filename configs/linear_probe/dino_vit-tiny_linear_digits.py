@@ -23,6 +23,17 @@ pipeline = [
     dict(type='torchvision/Grayscale', num_output_channels=3),
     dict(type='PackInputs'),
 ]
+# What mmpretrain's tools/test.py --tta averages over. A mirrored digit is another one.
+tta_pipeline = [
+    *pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='torchvision/Resize', size=side) for side in (24, 32, 40)],
+            [dict(type='PackInputs')],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,

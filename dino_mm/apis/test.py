@@ -27,7 +27,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help='checkpoint file; for a FeatureExtractor of any layout, or a published name',
     )
     parser.add_argument(
-        '--network', choices=NETWORKS, default='teacher', help='of a FeatureExtractor'
+        '--network', choices=NETWORKS, help='of a FeatureExtractor'
     )
     parser.add_argument('--work-dir', help='folder of the log')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')

@@ -20,16 +20,25 @@ class KNNDataset(ConcatDataset):
         bank (dict): Data set whose labels vote.
         queries (dict): Data set that is classified.
         data_root (str, optional): Folder of both, instead of one for each.
+        pipeline (list, optional): Transforms of the part that names none. mmpretrain's inference
+            APIs look for them here.
     """
 
-    def __init__(self, bank: dict, queries: dict, data_root: str | None = None) -> None:
+    def __init__(
+        self,
+        bank: dict,
+        queries: dict,
+        data_root: str | None = None,
+        pipeline: list | None = None,
+    ) -> None:
         if data_root is not None and not os.path.isdir(data_root):
             raise FileNotFoundError(
                 f'data_root {data_root!r} of the KNNDataset does not exist: set it in the config or '
                 'by --cfg-options test_dataloader.dataset.data_root=FOLDER'
             )
         shared = {} if data_root is None else dict(data_root=data_root)
-        built = [DATASETS.build(dict(part, **shared)) for part in (bank, queries)]
+        default = {} if pipeline is None else dict(pipeline=pipeline)
+        built = [DATASETS.build({**default, **part, **shared}) for part in (bank, queries)]
         # Classes are matched below.
         super().__init__(built, ignore_keys=list(built[0].metainfo | built[1].metainfo))
         self._label_map: torch.Tensor | None = None  # of the queries, where classes differ

@@ -53,7 +53,7 @@ def base_parser(
         '--arch', choices=ARCHITECTURES, help='published architecture, instead of --config'
     )
     parser.add_argument(
-        '--network', choices=('teacher', 'student'), default='teacher', help='of the checkpoint'
+        '--network', choices=('teacher', 'student'), help='of the checkpoint'
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of an untrained backbone')
     parser.add_argument(

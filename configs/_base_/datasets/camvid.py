@@ -5,6 +5,11 @@ _base_ = './segmentation_loader.py'
 void = dict(type='dino_mm.IgnoreLabels', ids=[11])
 train_pipeline = [*_base_.train_pipeline[:2], void, *_base_.train_pipeline[2:]]
 test_pipeline = [*_base_.test_pipeline[:3], void, *_base_.test_pipeline[3:]]
+load, augment = _base_.tta_pipeline
+tta_pipeline = [
+    load,
+    dict(type='TestTimeAug', transforms=[*augment.transforms[:3], [void], augment.transforms[3]]),
+]
 metainfo = dict(
     classes=[
         'sky',

@@ -13,6 +13,12 @@ test_pipeline = [
     dict(type='Resize', scale=full_size, keep_ratio=True),
     *_base_.test_pipeline[2:],
 ]
+load, augment = _base_.tta_pipeline
+sizes = [
+    dict(type='Resize', scale=(int(2048 * ratio), int(1024 * ratio)), keep_ratio=True)
+    for ratio in _base_.tta_ratios
+]
+tta_pipeline = [load, dict(type='TestTimeAug', transforms=[sizes, *augment.transforms[1:]])]
 dataset = dict(type='CityscapesDataset', data_root='data/cityscapes')
 train_dataloader = dict(
     dataset=dict(

@@ -36,7 +36,7 @@ train_dataloader = dict(
     ),
 )
 eval_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='dino_mm.LoadImage'),
     dict(type='mmpretrain.torchvision/Grayscale', num_output_channels=3),
     dict(type='mmpretrain.PackInputs'),
 ]
@@ -47,12 +47,12 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='KNNDataset',
+        pipeline=eval_pipeline,
         bank=dict(
             type='EmbeddedDigits',
             data_root=data_root,
             split='train',
             scene_size=scene_size,
-            pipeline=eval_pipeline,
         ),
         queries=dict(
             type='EmbeddedDigits',
@@ -60,7 +60,6 @@ val_dataloader = dict(
             split='val',
             scene_size=scene_size,
             scenes_per_digit=4,
-            pipeline=eval_pipeline,
         ),
     ),
 )

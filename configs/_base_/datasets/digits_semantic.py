@@ -3,17 +3,33 @@
 128 scenes to train on and 90 of other digit images to test on, gray as in pretraining.
 """
 
+gray = dict(
+    type='RandomGrayscale',
+    prob=1.0,
+    keep_channels=True,
+    channel_weights=(0.114, 0.587, 0.299),
+)
 pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomGrayscale',
-        prob=1.0,
-        keep_channels=True,
-        channel_weights=(0.114, 0.587, 0.299),
-    ),
+    gray,
     dict(type='LoadAnnotations'),
     dict(type='dino_mm.StandardizePerImage'),
     dict(type='PackSegInputs'),
+]
+test_pipeline = pipeline  # mmseg's inference_model looks for this name
+# What mmseg's tools/test.py --tta averages over. A mirrored digit is another one.
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    gray,
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(side, side), keep_ratio=True) for side in (48, 64, 80)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='dino_mm.StandardizePerImage')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
 ]
 dataset = dict(type='dino_mm.DigitMasks', data_root='data/digits', scene_size=64, pipeline=pipeline)
 train_dataloader = dict(

@@ -5,7 +5,7 @@ Set `test_dataloader.dataset.data_root`. Classes are the names of folders.
 
 # The published evaluation transform; the model normalizes.
 eval_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='dino_mm.LoadImage'),
     dict(type='mmpretrain.torchvision/Resize', size=256, interpolation='bicubic'),
     dict(type='mmpretrain.torchvision/CenterCrop', size=224),
     dict(type='mmpretrain.PackInputs'),
@@ -18,8 +18,9 @@ test_dataloader = dict(
     dataset=dict(
         type='KNNDataset',
         data_root='data/imagenet',
-        bank=dict(type='mmpretrain.CustomDataset', data_prefix='train', pipeline=eval_pipeline),
-        queries=dict(type='mmpretrain.CustomDataset', data_prefix='val', pipeline=eval_pipeline),
+        pipeline=eval_pipeline,
+        bank=dict(type='mmpretrain.CustomDataset', data_prefix='train'),
+        queries=dict(type='mmpretrain.CustomDataset', data_prefix='val'),
     ),
 )
 test_evaluator = dict(type='KNNMetric', ks=(10, 20, 100, 200), temperature=0.07)

@@ -18,6 +18,18 @@ test_pipeline = [
     dict(type='torchvision/CenterCrop', size=224),
     dict(type='PackInputs'),
 ]
+# What mmpretrain's tools/test.py --tta averages over: each image as it is and mirrored.
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(type='PILToNumpy'),  # RGB stays RGB
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+            [dict(type='PackInputs')],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=128,
     num_workers=10,

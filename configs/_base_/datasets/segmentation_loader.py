@@ -15,6 +15,23 @@ test_pipeline = [
     dict(type='LoadAnnotations'),  # after Resize: scores are taken at the size of the masks
     dict(type='PackSegInputs'),
 ]
+# What mmseg's tools/test.py --tta averages over: six sizes, each as it is and mirrored.
+tta_ratios = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=(int(2048 * ratio), int(512 * ratio)), keep_ratio=True)
+                for ratio in tta_ratios
+            ],
+            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

@@ -3,7 +3,7 @@
 _base_ = './linear_seg_vit-s16.py'
 
 model = dict(
-    type='EncoderDecoder',
+    type='dino_mm.Segmentor',
     backbone=dict(drop_path_rate=0.1),
     decode_head=dict(
         _delete_=True,

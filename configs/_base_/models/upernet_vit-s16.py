@@ -4,7 +4,7 @@ _base_ = './linear_seg_vit-s16.py'
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    type='EncoderDecoder',
+    type='dino_mm.Segmentor',
     backbone=dict(drop_path_rate=0.1, out_indices=(3, 5, 7, 11)),
     neck=dict(type='Feature2Pyramid', embed_dim=384, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(

@@ -13,7 +13,8 @@ from dino_mm.utils.checks import check_number, check_numbers
 class IgnoreLabels(BaseTransform):
     """Gives the void ids of a data set mmseg's own, which losses and metrics skip.
 
-    Changed key: ``gt_seg_map``, (H, W) uint8.
+    Changed key: ``gt_seg_map``, (H, W) uint8. Images without labels pass, so that mmseg's inference
+    APIs, which drop ``LoadAnnotations``, can use the pipeline of the tests.
 
     Args:
         ids (Sequence[int]): Void ids in the masks.
@@ -27,8 +28,9 @@ class IgnoreLabels(BaseTransform):
         self.ids, self.ignore_index = list(ids), ignore_index
 
     def transform(self, results: dict) -> dict:
-        labels = results['gt_seg_map']
-        results['gt_seg_map'] = np.where(
-            np.isin(labels, self.ids), np.uint8(self.ignore_index), labels
-        )
+        if 'gt_seg_map' in results:
+            labels = results['gt_seg_map']
+            results['gt_seg_map'] = np.where(
+                np.isin(labels, self.ids), np.uint8(self.ignore_index), labels
+            )
         return results

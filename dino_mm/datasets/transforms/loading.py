@@ -1,13 +1,18 @@
-"""Reading images of any common kind as RGB."""
+"""Images of any common kind as RGB, from files or from memory.
+
+In memory a PIL image or a tensor is RGB, and a NumPy array is BGR, as OpenCV and mmcv read it and as
+the inference APIs of mmseg, mmpretrain and mmdet hand it over.
+"""
 
 import warnings
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from dino_mm.registry import TRANSFORMS
 
@@ -26,6 +31,62 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == 'P' and 'transparency' in image.info:
         image = image.convert('RGBA')
     return image.convert('RGB')
+
+
+def bgr_to_rgb(image: np.ndarray) -> np.ndarray:
+    """An (H, W, 3) uint8 RGB copy of a gray, BGR or BGRA array.
+
+    Alpha is dropped and 16-bit values are scaled, as in :func:`to_rgb`.
+
+    Args:
+        image (np.ndarray): (H, W) or (H, W, 1) gray, (H, W, 3) BGR or (H, W, 4) BGRA; uint8 or
+            uint16.
+
+    Raises:
+        ValueError: Another shape or type.
+    """
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.dtype not in ('u1', 'u2'):
+        raise ValueError(
+            f'an image array of shape {image.shape} and type {image.dtype}: give (H, W) gray, '
+            '(H, W, 3) BGR or (H, W, 4) BGRA in uint8 or uint16, as mmcv.imread returns it'
+        )
+    if image.dtype == np.uint16:
+        image = (image / 257.0).astype(np.uint8)
+    if channels == 1:
+        return image.reshape(*image.shape[:2], 1).repeat(3, axis=2)
+    return image[..., 2::-1].copy()
+
+
+def as_tensor(image: Image.Image | np.ndarray | Tensor) -> Tensor:
+    """A (3, H, W) uint8 RGB tensor of a PIL image, a BGR array or an RGB or gray tensor.
+
+    Args:
+        image: An array as :func:`bgr_to_rgb` takes it, a (3, H, W) or (1, H, W) uint8 tensor, or
+            any PIL image.
+
+    Raises:
+        ValueError: An array or tensor of another shape or type.
+    """
+    if isinstance(image, Image.Image):
+        return pil_to_tensor(to_rgb(image))
+    if isinstance(image, np.ndarray):
+        return torch.from_numpy(bgr_to_rgb(image)).permute(2, 0, 1)
+    if image.ndim != 3 or len(image) not in (1, 3) or image.dtype != torch.uint8:
+        raise ValueError(
+            f'an image tensor of shape {tuple(image.shape)} and type {image.dtype}: give '
+            '(3, H, W) RGB or (1, H, W) gray in uint8'
+        )
+    return image.expand(3, -1, -1)
+
+
+def as_pillow(image: Image.Image | np.ndarray | Tensor) -> Image.Image:
+    """An RGB PIL image of the same kinds of image as :func:`as_tensor` takes."""
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if isinstance(image, np.ndarray):
+        return Image.fromarray(bgr_to_rgb(image))
+    return to_pil_image(as_tensor(image))
 
 
 def read_image(path: str) -> Image.Image:
@@ -69,7 +130,10 @@ def read_tensor(path: str) -> Tensor:
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Loads ``img_path`` in RGB.
+    """Loads ``img_path``, or takes ``img`` where there is one, in RGB.
+
+    ``img`` may be of every kind that :func:`as_tensor` takes: data sets that hold their images,
+    such as CIFAR-10, give PIL images, and inference APIs of OpenMMLab give BGR arrays.
 
     Added keys: ``img`` (PIL.Image), ``ori_shape`` and ``img_shape`` (H, W).
 
@@ -83,9 +147,8 @@ class LoadImage(BaseTransform):
         self.ignore_broken, self.as_tensor = ignore_broken, as_tensor
 
     def transform(self, results: dict) -> dict | None:
-        if 'img' in results:  # data sets that hold their images, such as CIFAR-10
-            image = to_rgb(results['img'])
-            image = pil_to_tensor(image) if self.as_tensor else image
+        if 'img' in results:
+            image = (as_tensor if self.as_tensor else as_pillow)(results['img'])
         else:
             try:
                 image = (read_tensor if self.as_tensor else read_image)(results['img_path'])

@@ -4,10 +4,8 @@ import random
 
 import numpy as np
 import torch
-import torchvision.transforms.functional as F
 from mmcv.transforms import BaseTransform
 from mmengine.device import get_device
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import get_worker_info
@@ -17,23 +15,10 @@ from dino_mm.registry import TRANSFORMS
 from dino_mm.utils.checks import as_pair, check_number, check_numbers
 
 from .functional import CropParams, apply_crop, draw_box, encode, opencv
+from .loading import as_pillow, as_tensor
 
 #: Who does what: see :class:`DINOMultiCrop`.
 BACKENDS = ('pillow', 'opencv', 'device', 'decode', 'auto')
-
-
-def as_pillow(image: Image.Image | np.ndarray | Tensor) -> Image.Image:
-    """A PIL image of one, of an (H, W, 3) BGR array or of a (3, H, W) RGB tensor."""
-    return image if isinstance(image, Image.Image) else F.to_pil_image(as_tensor(image))
-
-
-def as_tensor(image: Image.Image | np.ndarray | Tensor) -> Tensor:
-    """A (3, H, W) RGB tensor of the same."""
-    if isinstance(image, Tensor):
-        return image
-    if isinstance(image, Image.Image):
-        return F.pil_to_tensor(image)
-    return torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)
 
 
 def fit_canvas(image: Tensor, edge: int) -> tuple[Tensor, float, float]:
@@ -69,8 +54,8 @@ class DINOMultiCrop(BaseTransform):
     and a resumed run repeats none; otherwise on the worker's own seed. An image that a wrapper such
     as RepeatDataset shows several times in an epoch has several places.
 
-    Required key: ``img`` (PIL RGB image, (3, H, W) uint8 RGB tensor, or (H, W, 3) uint8 BGR array
-    as mmcv loads it). Modified key: ``inputs``, a list of uint8 tensors (3, h, w), the global crops
+    Required key: ``img`` (PIL image, (3, H, W) uint8 RGB tensor, or (H, W, 3) uint8 BGR array as
+    mmcv loads it). Modified key: ``inputs``, a list of uint8 tensors (3, h, w), the global crops
     first; ``'device'`` and ``'decode'`` add what the data preprocessor needs to go on.
 
     Args:

@@ -128,7 +128,10 @@ class SegmentationCheckHook(Hook):
 
     def _check_labels(self, runner, data_batch: dict) -> None:
         head = unwrap(runner.model).decode_head
-        for sample in data_batch['data_samples']:
+        samples = data_batch['data_samples']
+        if isinstance(samples[0], Sequence):  # of test-time augmentation: the same labels in each
+            samples = samples[0]
+        for sample in samples:
             if 'gt_sem_seg' not in sample:
                 continue
             labels = sample.gt_sem_seg.data

@@ -2,5 +2,6 @@
 
 from .linear_head import LinearHead
 from .linear_segmentor import LinearSegmentor
+from .segmentor import Segmentor
 
-__all__ = ['LinearHead', 'LinearSegmentor']
+__all__ = ['LinearHead', 'LinearSegmentor', 'Segmentor']

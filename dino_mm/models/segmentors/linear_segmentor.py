@@ -1,14 +1,15 @@
 """Segmentation by a head on frozen features."""
 
-from mmseg.models import EncoderDecoder
 from typing_extensions import Self
 
 from dino_mm.registry import MODELS
 
+from .segmentor import Segmentor
+
 
 @MODELS.register_module()
-class LinearSegmentor(EncoderDecoder):
-    """mmseg's :class:`EncoderDecoder` whose backbone, of any kind, is never trained.
+class LinearSegmentor(Segmentor):
+    """:class:`Segmentor` whose backbone, of any kind, is never trained.
 
     Its parameters need no gradient and it stays in evaluation mode, so that neither weights nor
     statistics of batch norms move and no layer is dropped.
