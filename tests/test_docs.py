@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import inspect
 import re
 import shlex
 import subprocess
@@ -13,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 from safetensors.torch import save_file
 
 from dino_mm import registry
 from dino_mm.apis import test as test_api
 from dino_mm.apis import train
+from dino_mm.apis.config_check import check_keys, check_top_level, classes_of, paths
 
 from .conftest import TOOLS, TOY_MODEL
 
@@ -157,35 +156,6 @@ def test_commands(block, programs, tmp_path, monkeypatch) -> None:
             check_tool(launched[launched.index('tools/train.py') :], block.page, monkeypatch)
 
 
-def parts_of(config) -> Iterator[dict]:
-    """Every dict with a type in a config."""
-    if isinstance(config, dict):
-        if isinstance(config.get('type'), str):
-            yield config
-        for value in config.values():
-            yield from parts_of(value)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from parts_of(value)
-
-
-def check_part(part: dict, scope: str) -> None:
-    """Finds a part of ours in some registry, and all its keys among the arguments of that."""
-    registries = [one for one in vars(registry).values() if isinstance(one, registry.Registry)]
-    found = set()
-    with DefaultScope.overwrite_default_scope(scope):
-        for one in registries:
-            with one.switch_scope_and_registry(None) as local:
-                found.add(local.get(part['type']))
-    own = [one for one in found if one is not None and one.__module__.startswith('dino_mm')]
-    assert own or not part['type'].startswith('dino_mm.'), f'{part["type"]} is not registered'
-    for one in own:
-        known = {'type', 'init_cfg', 'convert_to_iter_based', 'constructor', 'paramwise_cfg'}
-        for base in inspect.getmro(one):
-            known |= inspect.signature(base).parameters.keys()
-        assert part.keys() <= known, f'{part["type"]} does not take {part.keys() - known}'
-
-
 def read_config(block: Block, folder: Path) -> Config:
     """A block as a config file; its base is found by name among the project's configs."""
 
@@ -207,8 +177,12 @@ def test_configs(block, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv('DINO_MM_DATA', str(tmp_path))
     config = read_config(block, tmp_path)
     import_modules_from_strings(**config.get('custom_imports', dict(imports=['dino_mm'])))
-    for part in parts_of(config._cfg_dict.to_dict()):
-        check_part(part, config.get('default_scope', 'dino_mm'))
+    config.setdefault('default_scope', 'dino_mm')
+    check_top_level(config, {})
+    check_keys(config)
+    for _, part in paths(config._cfg_dict.to_dict()):
+        if str(part.get('type')).startswith('dino_mm.'):
+            assert classes_of(part['type']), f'{part["type"]} is not registered'
 
 
 @pytest.mark.parametrize('block', [b for b in PYTHON if b not in SNIPPETS], ids=str)

@@ -16,6 +16,7 @@ from dino_mm.utils.files import plain
 from dino_mm.utils.launch import LAUNCHERS, explain_empty_dataset, fit_loaders, prepare_launch
 from dino_mm.utils.wrappers import unwrap
 
+from .config_check import check_top_level
 from .train import build_runner
 
 
@@ -26,9 +27,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         'checkpoint',
         help='checkpoint file; for a FeatureExtractor of any layout, or a published name',
     )
-    parser.add_argument(
-        '--network', choices=NETWORKS, help='of a FeatureExtractor'
-    )
+    parser.add_argument('--network', choices=NETWORKS, help='of a FeatureExtractor')
     parser.add_argument('--work-dir', help='folder of the log')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
@@ -46,9 +45,10 @@ def build_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: The config evaluates nothing.
+        ValueError: The config evaluates nothing, or has a key that nothing reads.
     """
     cfg = Config.fromfile(args.config)
+    check_top_level(cfg, args.cfg_options or {})
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

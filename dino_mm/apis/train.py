@@ -20,7 +20,18 @@ from dino_mm.utils.launch import (
     refuse_sharding,
 )
 
+from .config_check import check_keys, check_top_level
 from .trial import shrink
+
+#: Default hooks of MMEngine's Runner, which are there unless a config sets them to ``None``.
+RUNNER_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,9 +74,11 @@ def build_config(args: argparse.Namespace) -> Config:
     """The config of a command line.
 
     Raises:
-        ValueError: ``--auto-scale-lr`` without ``auto_scale_lr`` in the config.
+        ValueError: ``--auto-scale-lr`` without ``auto_scale_lr`` in the config, or a key that
+            nothing reads.
     """
     cfg = Config.fromfile(args.config)
+    check_top_level(cfg, args.cfg_options or {})
     if args.trial:
         shrink(cfg, int(os.environ.get(LAUNCHERS[args.launcher] or '', 1)))
     if args.cfg_options:
@@ -98,6 +111,12 @@ def build_runner(cfg: Config) -> Runner:
     refuse_sharding(cfg)
     if cfg.get('default_scope') == 'mmdet':
         importlib.import_module('dino_mm.ops')
+    check_keys(cfg)
+    # MMEngine knows None as "without this hook" for its own six hooks only.
+    hooks = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {
+        name: hook for name, hook in hooks.items() if hook is not None or name in RUNNER_HOOKS
+    }
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

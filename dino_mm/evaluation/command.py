@@ -52,9 +52,7 @@ def base_parser(
     parser.add_argument(
         '--arch', choices=ARCHITECTURES, help='published architecture, instead of --config'
     )
-    parser.add_argument(
-        '--network', choices=('teacher', 'student'), help='of the checkpoint'
-    )
+    parser.add_argument('--network', choices=('teacher', 'student'), help='of the checkpoint')
     parser.add_argument('--seed', type=int, default=0, help='seed of an untrained backbone')
     parser.add_argument(
         '--work-dir', default=work_dir, help='folder of results and stored features'

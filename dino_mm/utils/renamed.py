@@ -36,6 +36,7 @@ def renamed_keys(**names: str) -> Callable[[type], type]:
                 kwargs[new] = kwargs.pop(old)
             build(self, *args, **kwargs)
 
+        init.renamed = names
         cls.__init__ = init
         return cls
 
