@@ -4,7 +4,7 @@ _base_ = './default_runtime.py'
 
 default_hooks = dict(
     runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no halt of the device between logs
-    set_epoch=dict(type='SetEpochHook'),
+    set_epoch=dict(type='ProgressHook'),
     strict_load=dict(type='StrictLoadHook'),
     fit_check=dict(type='FitCheckHook'),  # of backbone, neck, head and crop sizes
     weight_decay=dict(type='WeightDecayHook', start=0.04, end=0.4),

@@ -2,6 +2,8 @@
 
 from mmengine.config import Config, ConfigDict
 
+from dino_mm.utils.progress import parse_length
+
 #: Size of a trial: enough for every hook, schedule and evaluation to take its turn.
 EPOCHS, ITERATIONS, BATCH = 2, 4, 4
 
@@ -16,6 +18,15 @@ def _shrink_dataset(dataset: ConfigDict, images: int) -> None:
         dataset.get('dataset'), dict
     ):
         dataset.indices = images
+
+
+def _shorten(part: ConfigDict, key: str) -> None:
+    """Makes a length of several epochs one epoch; a share of the run shrinks by itself."""
+    if key not in part:
+        return
+    length = parse_length(key, part[key])
+    if length.unit != 'percent' and length.value > 1:
+        part[key] = 1 if length.unit == 'epochs' else f'1 {length.unit}'
 
 
 def shrink(cfg: Config, processes: int = 1) -> None:
@@ -45,11 +56,15 @@ def shrink(cfg: Config, processes: int = 1) -> None:
     schedulers = cfg.get('param_scheduler') or []
     for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
         end = EPOCHS if scheduler.get('by_epoch', True) else iterations
-        for key in ('warmup', 'begin', 'end'):
+        for key in ('begin', 'end'):
             if key in scheduler:
                 scheduler[key] = min(scheduler[key], end if key == 'end' else 1)
+        _shorten(scheduler, 'warmup')
+    _shorten(cfg.model.get('loss', {}), 'warmup_teacher_temp_epochs')
     hooks = [*cfg.get('custom_hooks', []), *cfg.get('default_hooks', {}).values()]
     for hook in hooks:
+        if hook and hook.get('type', '').endswith('FreezeLastLayerHook'):
+            _shorten(hook, 'epochs')
         if hook and 'interval' in hook:
             # a checkpoint per iteration would take longer than the iterations
             hook.interval = 1 if hook.get('by_epoch', True) else iterations

@@ -23,6 +23,17 @@ def test_iterations_schedules_and_checkpoints_of_a_segmentation_config() -> None
     assert cfg.val_dataloader.dataset.indices == 16 and cfg.train_dataloader.num_workers == 1
 
 
+def test_lengths_of_schedules_fit_into_a_trial() -> None:
+    cfg = Config.fromfile(TOOLS.parent / 'configs/dino_vit-s16_16xb64-300e.py')
+    cfg.default_hooks.freeze_last_layer.epochs = '2000 steps'
+    shrink(cfg)
+    assert cfg.param_scheduler.warmup == cfg.model.loss.warmup_teacher_temp_epochs == 1
+    assert cfg.default_hooks.freeze_last_layer.epochs == '1 steps'
+    cfg.param_scheduler.warmup = '10%'
+    shrink(cfg)
+    assert cfg.param_scheduler.warmup == '10%'
+
+
 def test_images_for_every_process() -> None:
     cfg = Config.fromfile(TOOLS.parent / 'configs/dino_vit-s16_8xb64.py')
     shrink(cfg, processes=8)

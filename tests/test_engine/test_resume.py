@@ -115,10 +115,68 @@ def test_resume_with_another_length_of_epoch_is_refused(make_runner, batch_size)
         runner.train()
 
 
-def test_loops_that_count_no_epochs_are_refused(make_runner) -> None:
-    loop = {'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)}
-    with pytest.raises(ValueError, match='IterBasedTrainLoop.*train_cfg.type'):
-        make_runner(**loop).train()
+class Rates(Hook):
+    """Keeps what the schedules say at each iteration."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self.rows = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        decay, _ = runner.optim_wrapper.optimizer.param_groups
+        temperature = runner.model.criterion.teacher_temp
+        self.rows.append((decay['lr'], decay['weight_decay'], temperature))
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'train_cfg.max_epochs': 4},
+        {'optim_wrapper.optimizer.lr': 0.5},
+        {'param_scheduler.warmup': '2 epochs'},
+        {'param_scheduler.eta_min': 0.25},
+        {
+            'model.loss.teacher_temp': 0.09,
+            'model.loss.warmup_teacher_temp_epochs': 2,
+            'train_cfg.max_epochs': 3,
+        },
+    ],
+)
+def test_every_schedule_of_a_resumed_run_follows_the_new_config(make_runner, tmp_path, changes):
+    hook = {'default_hooks.checkpoint': dict(type='CheckpointHook', interval=1)}
+    make_runner(**hook).train()
+    anew, resumed = (
+        make_runner(work_dir=str(tmp_path / name), **hook, **changes) for name in ('new', 'on')
+    )
+    resumed._resume, resumed._load_from = True, str(tmp_path / 'work' / 'epoch_1.pth')
+    rows = []
+    for runner in (anew, resumed):
+        rates = Rates()
+        runner.register_hook(rates)
+        runner.train()
+        rows.append(rates.rows)
+    assert rows[1] == rows[0][3:]  # an epoch has three iterations
+
+
+@pytest.mark.parametrize(
+    'change, key',
+    [
+        ({'param_scheduler.warmup': 3}, 'param_scheduler.warmup=3 epochs'),
+        ({'param_scheduler.warmup': '7 steps'}, 'param_scheduler.warmup=7 steps'),
+        (
+            {'default_hooks.freeze': dict(type='FreezeLastLayerHook', epochs=5)},
+            'FreezeLastLayerHook.epochs=5 epochs',
+        ),
+        (
+            {'model.loss.warmup_teacher_temp_epochs': 9},
+            'model.loss.warmup_teacher_temp_epochs=9 epochs',
+        ),
+    ],
+)
+def test_schedules_longer_than_the_run_are_refused_by_key(make_runner, change, key) -> None:
+    with pytest.raises(ValueError, match=f'{key} is longer than the whole run of 6 .*2 epochs'):
+        make_runner(**change).train()
 
 
 def test_too_few_images_for_one_batch(make_runner) -> None:

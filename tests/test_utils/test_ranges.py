@@ -109,7 +109,7 @@ TABLE: list[tuple[Callable, str, dict[str, list]]] = [
         dict(lr=[None, -1.0, '1e-3']),
     ),
     (lars, 'LARS.', dict.fromkeys(('lr', 'weight_decay', 'eta'), [-1]) | dict(momentum=[-0.1, 1])),
-    (hooks.ReportHook, 'ReportHook.', dict(attention_images=COUNT, curve_points=COUNT)),
+    (hooks.ReportHook, 'ReportHook.', dict(attention_images=COUNT)),
     (hooks.DeferredRuntimeInfoHook, 'DeferredRuntimeInfoHook.', dict(history=COUNT)),
     (hooks.SegmentationPictureHook, 'SegmentationPictureHook.', dict(num_images=COUNT)),
     (

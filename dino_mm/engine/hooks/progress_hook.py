@@ -18,7 +18,9 @@ class ProgressHook(Hook):
     the present step.
 
     In an epoch loop random draws of the pipeline depend on seed, epoch and image. In a loop that
-    counts iterations they come from the workers' own seeds.
+    counts iterations they come from the workers' own seeds; a run resumed there with MMEngine's
+    ``InfiniteSampler`` goes on with the right images, but not with the crops that an uninterrupted
+    run would have drawn.
 
     Raises:
         ValueError: A warm-up or a freeze is longer than the run; the message names its key.

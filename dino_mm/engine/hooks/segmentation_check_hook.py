@@ -1,6 +1,7 @@
 """What mmseg would answer with silence or a CUDA assertion, said in words."""
 
 import os
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from torch import nn

@@ -96,7 +96,7 @@ class DINONetwork(BaseModule):
             crops (list[Tensor]): V normalized crops, each (B, C, h, w), those of one size together.
             data (Mapping, optional): Whatever else the batch holds; passed on to the objectives.
             masks (list[Tensor | None], optional): Of each crop (B, N), true where the backbone
-                sees its mask token instead of a patch.
+                sees its mask token instead of a patch. The last crops may have none.
             project (bool): Whether the head takes part.
         """
         groups = [list(same) for _, same in groupby(crops, key=lambda crop: crop.shape[-2:])]
@@ -124,7 +124,7 @@ class DINONetwork(BaseModule):
         joined = [join(group) for group in groups]
         options: dict[str, Any] = {}
         if masks is not None:
-            rest = list(masks)
+            rest = [*masks, *[None] * (sum(map(len, groups)) - len(masks))]
             options['masks'] = [join_masks([rest.pop(0) for _ in group]) for group in groups]
         if getattr(self.backbone, 'packs_crops', False):
             return self.backbone(joined, **options)
