@@ -101,7 +101,7 @@ def load_state(checkpoint: str | os.PathLike, network: str | None = None) -> Sta
 
 def load_into(
     module: nn.Module,
-    checkpoint: str | os.PathLike,
+    checkpoint: str | os.PathLike | Weights,
     network: str | None = None,
     strict: bool = True,
     adapt_channels: bool = False,
@@ -114,7 +114,7 @@ def load_into(
     Args:
         module (nn.Module): Our ViT, mmpretrain's ViT, ResNet or XCiT, or any module whose keys
             are the checkpoint's.
-        checkpoint (str): See :func:`read_checkpoint`.
+        checkpoint (str): See :func:`read_checkpoint`; or :class:`Weights` that were read.
         network (str, optional): See :func:`read_weights`.
         strict (bool): Refuse checkpoints with keys too many or too few.
         adapt_channels (bool): Fit the first layer to images with another number of channels than
@@ -123,7 +123,9 @@ def load_into(
     Raises:
         CheckpointError: See above; the message lists keys and shapes.
     """
-    return _load(module, read_weights(checkpoint, network), strict, adapt_channels)
+    if not isinstance(checkpoint, Weights):
+        checkpoint = read_weights(checkpoint, network)
+    return _load(module, checkpoint, strict, adapt_channels)
 
 
 def load_backbone(
@@ -210,6 +212,8 @@ def _load(
         state = weights.published()
         if wanted and wanted.family == layout.family and wanted.from_published:
             state = wanted.from_published(state)
+        # what most backbones do not have, and the module does
+        state |= {k: v for k, v in branch.state.items() if ASIDE.match(k) and k in target}
     elif state is None:
         branch = max(weights.branches, key=lambda b: len(b.state.keys() & target.keys()))
         state = {k: v for k, v in branch.state.items() if k in target or not ASIDE.match(k)}
