@@ -14,7 +14,7 @@ from dino_mm.utils.files import plain, save_atomically
 from dino_mm.version import __version__
 
 from .infer import describe_vit, stored_backbone
-from .layouts import to_mmpretrain, to_timm
+from .layouts import ASIDE, to_mmpretrain, to_timm
 from .loader import (
     NETWORKS,
     Weights,
@@ -137,6 +137,7 @@ def export_backbone(
     state = {key: portable(value) for key, value in backbone.state_dict().items()}
     difference = None
     if layout != 'dino_mm':
+        state = {key: value for key, value in state.items() if not ASIDE.match(key)}
         state = to_mmpretrain(state) if layout == 'mmpretrain' else to_timm(state)
         difference = verify(backbone, state, layout)
     if layout == 'mmpretrain':

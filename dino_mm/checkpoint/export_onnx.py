@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dino_mm.checkpoint.loader import NETWORKS, backbone_config, build_backbone, read_weights
 from dino_mm.models import VisionTransformer
-from dino_mm.models.backbones.layers import Attention
+from dino_mm.models.backbones.windows import GridAttention
 from dino_mm.utils.files import plain
 
 from .export import TOLERANCE, provenance
@@ -51,7 +51,7 @@ def check_dynamic(backbone: nn.Module) -> None:
             'the same features at the size of pretraining and similar ones at others, or leave '
             '--dynamic out'
         )
-    if any(type(block.attn) is not Attention for block in backbone.blocks):
+    if any(isinstance(block.attn, GridAttention) for block in backbone.blocks):
         raise ValueError(
             'window attention and relative positions need images of a fixed size: leave --dynamic '
             'out and pass --size'

@@ -50,6 +50,8 @@ def infer_vit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
         # as the published models with registers were trained
         interpolate_mode='antialias' if registers else 'reference',
     )
+    if 'mask_token' in state:
+        config['use_mask_token'] = True
     if 'arch' not in known:
         if width % HEAD_DIMS:
             raise CheckpointError(

@@ -212,6 +212,8 @@ def _load(
         state = weights.published()
         if wanted and wanted.family == layout.family and wanted.from_published:
             state = wanted.from_published(state)
+        # what most backbones do not have, and the module does
+        state |= {k: v for k, v in branch.state.items() if ASIDE.match(k) and k in target}
     elif state is None:
         branch = max(weights.branches, key=lambda b: len(b.state.keys() & target.keys()))
         state = {k: v for k, v in branch.state.items() if k in target or not ASIDE.match(k)}
