@@ -23,7 +23,7 @@ def test_subsets_are_balanced_nested_and_drawn_by_the_seed() -> None:
     assert balanced_subset(LABELS, 0.5, 0).equal(half)
     assert not balanced_subset(LABELS, 0.5, 1).equal(half)
     for fraction in (0.0, 1.1):
-        with pytest.raises(ValueError, match='up to 1'):
+        with pytest.raises(ValueError, match='at most 1'):
             balanced_subset(LABELS, fraction, 0)
 
 

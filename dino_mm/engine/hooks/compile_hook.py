@@ -21,6 +21,9 @@ class CompiledInTraining:
     count against the number of variants that PyTorch allows.
     """
 
+    #: What the class computes; see :func:`dino_mm.models.backbones.layers.is_replaced`.
+    is_same = True
+
     def __init__(self, module: nn.Module, options: dict[str, Any]) -> None:
         self.plain = MethodType(type(module).forward, module)
         self.compiled = torch.compile(self.plain, **options)

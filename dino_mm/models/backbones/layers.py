@@ -259,6 +259,15 @@ OWN_LAYERS = {
 }
 
 
+def is_replaced(module: nn.Module) -> bool:
+    """Whether somebody gave a layer another ``forward`` than its class has.
+
+    One that computes the same, such as its compiled form, says so by ``is_same = True``.
+    """
+    forward = vars(module).get('forward')
+    return forward is not None and not getattr(forward, 'is_same', False)
+
+
 def is_untouched(*modules: nn.Module) -> bool:
     """Whether all layers of modules are our own, and nobody hooks, wraps or replaces one.
 
@@ -266,7 +275,7 @@ def is_untouched(*modules: nn.Module) -> bool:
     """
     return all(
         type(part) in OWN_LAYERS
-        and 'forward' not in vars(part)
+        and not is_replaced(part)
         and not (part._forward_hooks or part._forward_pre_hooks)
         and not (part._backward_hooks or part._backward_pre_hooks)
         for module in modules

@@ -58,6 +58,7 @@ def idle_runner(work_dir: str, device: str, **changes) -> Runner:
         dataset=dict(type='NoImages'),
     )
     cfg.train_cfg = dict(type=StretchLoop.__name__, max_epochs=2)
+    cfg.param_scheduler.warmup = 1
     for name in ('report', 'interrupt'):  # which end a run, and begin it with an evaluation
         cfg.default_hooks.pop(name)
     cfg.update(work_dir=work_dir, experiment_name=uuid.uuid4().hex, log_level='WARNING')
