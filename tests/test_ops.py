@@ -577,6 +577,8 @@ def shrink_model(config):
             config[key] = None
         elif key in ('nms_pre', 'max_per_img', 'max_num'):
             config[key] = 50
+        elif key == 'num':  # regions that a sampler chooses
+            config[key] = 32
         elif key == 'score_thr':
             config[key] = 0.0
         elif key == 'num_layers':  # of the transformers

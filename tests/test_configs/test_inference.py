@@ -113,7 +113,8 @@ def test_mmpretrains_apis(path, images, colors, tmp_path, tmp_path_factory) -> N
     if path.parent.name == 'knn':  # no classes to predict
         return
     predict = classification.ImageClassificationInferencer(model)
-    expected = [model.test_step(batch)[0].pred_score.numpy() for batch in batches]
+    with torch.no_grad():
+        expected = [model.test_step(batch)[0].pred_score.numpy() for batch in batches]
     for inputs in (images, arrays):
         for found in (predict(inputs), predict(inputs[0]) + predict(inputs[1])):
             for result, score in zip(found, expected, strict=True):

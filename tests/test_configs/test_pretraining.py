@@ -45,8 +45,9 @@ def shrink_pretraining(cfg: Config, images: Path, cache: Path) -> None:
     cfg.model.head.update(out_dim=64, hidden_dim=32, bottleneck_dim=16)
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.load_from = None  # of the config that continues a run
-    # Their warm-up is longer than one iteration.
-    cfg.param_scheduler.warmup = 0
+    # Their warm-ups are longer than one iteration.
+    cfg.param_scheduler.warmup = cfg.model.loss.warmup_teacher_temp_epochs = 0
+    cfg.default_hooks.freeze_last_layer.epochs = 0
     cfg.auto_scale_lr.enable = False
 
 
