@@ -1,4 +1,4 @@
-"""Checkpoints in: any layout, safely, with a report."""
+"""Reads checkpoints of any layout safely, and reports what was loaded."""
 
 from .files import CheckpointError, read_checkpoint
 from .init_cfg import DINOCheckpoint

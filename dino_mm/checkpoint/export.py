@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 
 def _mmpretrain_twin(config: Mapping[str, Any]) -> nn.Module:
-    """mmpretrain's ViT of the architecture of one of ours, returning all tokens."""
+    """Builds mmpretrain's ViT of the architecture of one of ours; it returns all tokens."""
     from mmpretrain.models import VisionTransformer as MMPretrainViT
 
     arch = config['arch']
@@ -45,7 +45,7 @@ def _mmpretrain_twin(config: Mapping[str, Any]) -> nn.Module:
 
 
 def _timm_twin(config: Mapping[str, Any]) -> nn.Module:
-    """timm's ViT of the architecture of one of ours, without a classifier."""
+    """Builds timm's ViT of the architecture of one of ours, without a classifier."""
     try:
         from timm.models.vision_transformer import VisionTransformer as TimmViT
     except ImportError as error:
@@ -68,12 +68,13 @@ def _timm_twin(config: Mapping[str, Any]) -> nn.Module:
 
 @torch.no_grad()
 def verify(backbone: VisionTransformer, state: Mapping[str, Tensor], layout: str) -> float:
-    """Largest difference of all tokens between our ViT and another library's with ``state``.
+    """Returns the largest difference of all tokens between our ViT and another library's.
 
-    Both see the same random image of the size that the position embedding is made for.
+    The other one has the weights ``state``. Both see the same random image of the size that the
+    position embedding is made for.
 
     Raises:
-        ValueError: It is beyond :data:`TOLERANCE`.
+        ValueError: The difference is beyond :data:`TOLERANCE`.
     """
     config = describe_vit(backbone)
     twin = _mmpretrain_twin(config) if layout == 'mmpretrain' else _timm_twin(config)
@@ -97,7 +98,7 @@ def verify(backbone: VisionTransformer, state: Mapping[str, Tensor], layout: str
 
 
 def portable(value: Tensor) -> Tensor:
-    """A copy on the CPU, halves as float32: a teacher may have been kept in bfloat16."""
+    """Returns a copy on the CPU, in float32 where a teacher was kept in half precision."""
     value = value.detach().cpu().clone()
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
@@ -109,7 +110,7 @@ def export_backbone(
 
     Args:
         backbone (nn.Module): Any backbone for ``'dino_mm'``, our ViT for the other layouts.
-        path (str): File to write.
+        path (str): The file to write.
         meta (dict, optional): Provenance, such as ``config`` (text), ``epoch``, ``iter``, ``knn``,
             ``source``, ``network``. The version of dino_mm and ``backbone``, the config that
             rebuilds the backbone, are added; :func:`load_backbone` reads the latter. Of other
@@ -119,7 +120,7 @@ def export_backbone(
             initializer and classifiers) or ``'timm'``.
 
     Returns:
-        float | None: Largest difference of features between the backbone and the other library's
+        float | None: The largest difference of features between the backbone and the other library's
         model with the written weights; ``None`` for ``'dino_mm'``.
 
     Raises:
@@ -147,7 +148,7 @@ def export_backbone(
 
 
 def provenance(weights: Weights) -> dict[str, Any]:
-    """What a checkpoint tells of its origin, for the ``meta`` of :func:`export_backbone`."""
+    """Returns what a checkpoint tells of its origin, for the ``meta`` of :func:`export_backbone`."""
     known = ['epoch', 'iter', 'args', 'experiment_name', 'time', 'mmengine_version']
     if weights.network != 'student':  # the logged one is the teacher's
         known.append('knn')

@@ -65,15 +65,15 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(checkpoint: str | os.PathLike) -> Mapping[str, Any]:
-    """What a checkpoint file holds, on the CPU, in tensors and plain types.
+    """Returns what a checkpoint file holds, on the CPU, in tensors and plain types.
 
     Args:
         checkpoint (str): A file (PyTorch or ``.safetensors``), an http(s) address, or a name of
             :data:`PUBLISHED`.
 
     Raises:
-        FileNotFoundError: No such file.
-        CheckpointError: The file is broken, no checkpoint, or needs code to be run to load.
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is broken, is not a checkpoint, or could run code when loaded.
     """
     checkpoint = os.path.expanduser(os.fspath(checkpoint))
     url = PUBLISHED.get(checkpoint, checkpoint)
@@ -95,7 +95,7 @@ def read_checkpoint(checkpoint: str | os.PathLike) -> Mapping[str, Any]:
 
 
 def _download(url: str) -> str:
-    """The file of an address, in PyTorch's hub folder."""
+    """Returns the file of an address in PyTorch's hub folder, after downloading it if needed."""
     folder = Path(torch.hub.get_dir(), 'checkpoints')
     name = Path(urlparse(url).path).name
     if url not in PUBLISHED.values():  # every Hugging Face repository has a `model.safetensors`
@@ -155,6 +155,6 @@ def _read_torch(path: str) -> Any:
 
 
 def _unsafe_global(error: pickle.UnpicklingError) -> str | None:
-    """The function or class that PyTorch's message names as not allowed."""
+    """Returns the function or class that PyTorch's message names as not allowed."""
     words = str(error).split('GLOBAL ')
     return words[1].split()[0] if len(words) > 1 else None

@@ -1,4 +1,4 @@
-"""Which backbone a checkpoint holds, from its tensors or from the config stored with it."""
+"""Tells which backbone a checkpoint holds, by its tensors or by the config stored with it."""
 
 import ast
 import math
@@ -23,12 +23,12 @@ RESNETS = {
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of blocks below ``prefix``."""
+    """Returns the number of blocks below ``prefix``."""
     return len({k.split('.')[prefix.count('.')] for k in state if k.startswith(prefix)})
 
 
 def infer_vit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
-    """Config of a ViT from its tensors (published names).
+    """Returns the config of a ViT from its tensors (published names).
 
     Args:
         state (Mapping): Its tensors.
@@ -82,7 +82,7 @@ def infer_vit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
 
 
 def infer_xcit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
-    """Config of an ``mmpretrain.XCiT`` from its tensors (published names)."""
+    """Returns the config of an ``mmpretrain.XCiT`` from its tensors (published names)."""
     width = state['cls_token'].shape[-1]
     stem = _count(state, 'patch_embed.proj.')
     config = dict(
@@ -101,21 +101,24 @@ def infer_xcit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
 
 
 def infer_resnet(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
-    """Config of an ``mmpretrain.ResNet`` from its tensors (torchvision's names)."""
+    """Returns the config of an ``mmpretrain.ResNet`` from its tensors (torchvision's names)."""
     stages = tuple(_count(state, f'layer{i}.') for i in range(1, 5))
     depth = RESNETS.get((stages, 'layer1.0.conv3.weight' in state))
     if depth is None:
         raise CheckpointError(
             f'no known ResNet has {stages} blocks: pass the whole config as backbone=dict(type=...)'
         )
-    return dict(type='mmpretrain.ResNet', depth=depth, out_indices=(3,)) | dict(known)
+    config = dict(type='mmpretrain.ResNet', depth=depth, out_indices=(3,))
+    if 'conv1.weight' in state:
+        config['in_channels'] = state['conv1.weight'].shape[1]
+    return config | dict(known)
 
 
 INFER = dict(vit=infer_vit, xcit=infer_xcit, resnet=infer_resnet)
 
 
 class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` -> ``{'a': 1}``."""
+    """Turns ``dict(a=1)`` into ``{'a': 1}``."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -127,9 +130,9 @@ class _DictCalls(ast.NodeTransformer):
 
 
 def read_config(text: str) -> dict:
-    """Literal assignments of a config's text; nothing of it is run.
+    """Returns the literal assignments of a config's text; nothing of it is run.
 
-    Values that are no literals (computed ones) are left out, a text that is no Python gives {}.
+    Values that are not literals (computed ones) are left out; a text that is not Python gives {}.
     """
     try:
         tree = _DictCalls().visit(ast.parse(text))
@@ -146,14 +149,14 @@ def read_config(text: str) -> dict:
 
 
 def _stored_config(meta: Mapping[str, Any]) -> dict:
-    """The literal part of a stored config, with ``model`` in any case."""
+    """Returns the literal part of a stored config; it has ``model`` in any case."""
     text = meta.get('config') or meta.get('cfg')
     config = read_config(text) if isinstance(text, str) else {}
     return config if isinstance(config.get('model'), dict) else config | dict(model={})
 
 
 def stored_backbone(meta: Mapping[str, Any]) -> dict | None:
-    """The backbone's config as stored with a checkpoint, ready to build without pretraining.
+    """Returns the backbone's config as stored with a checkpoint, without its ``init_cfg``.
 
     Args:
         meta (Mapping): ``meta`` of our exports (``backbone``, ``config``) or of MMEngine's
@@ -181,7 +184,7 @@ def stored_grid(meta: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def normalization(model: Mapping[str, Any]) -> dict:
-    """What a model's config tells of ``mean``, ``std`` and ``per_image``.
+    """Returns what a model's config tells of ``mean``, ``std`` and ``per_image``.
 
     Args:
         model (Mapping): Its ``data_preprocessor`` counts if it is a
@@ -219,7 +222,7 @@ def choose_normalization(model: Mapping[str, Any], meta: Mapping[str, Any]) -> t
 
 
 def describe_vit(backbone: nn.Module) -> dict:
-    """The config that builds one of our ViTs again."""
+    """Returns the config that builds one of our ViTs again."""
     grid, patch_size = backbone.grid, backbone.patch_size
     known = dict(
         arch=dict(

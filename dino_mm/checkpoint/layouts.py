@@ -1,4 +1,4 @@
-"""Key layouts of checkpoint families: one filter per family, meeting in the published names.
+"""Knows the key layouts of checkpoint families and converts each to the published names.
 
 For ViTs these are DINO's and DINOv2's (``patch_embed.proj``, ``blocks.0.attn.qkv``, ...,
 ``norm``), for ResNets torchvision's, which mmpretrain shares, and for XCiT the names of its
@@ -63,7 +63,7 @@ FOREIGN: list[tuple[str, tuple[str, ...]]] = [
 
 
 def rename(state: Mapping[str, Tensor], names: Names) -> State:
-    """A state with the beginnings of its keys replaced."""
+    """Returns a state with the beginnings of its keys replaced."""
     rules = [
         (re.compile(re.escape(old).replace(r'\{\}', r'(\d+)')), new.replace('{}', r'\1'))
         for old, new in names
@@ -79,12 +79,12 @@ def rename(state: Mapping[str, Tensor], names: Names) -> State:
 
 
 def swap(names: Names) -> Names:
-    """The opposite direction."""
+    """Returns the names for the opposite direction."""
     return [(new, old) for old, new in names]
 
 
 def join_qkv(state: State, prefix: str = '') -> State:
-    """Queries, keys and values of their own -> one ``qkv`` projection, below ``prefix``."""
+    """Joins separate queries, keys and values to one ``qkv`` projection, below ``prefix``."""
     joined = {}
     for key, value in state.items():
         match = re.fullmatch(rf'({prefix}.*\.attn\.)([qkv])\.(weight|bias)', key)
@@ -102,7 +102,7 @@ def join_qkv(state: State, prefix: str = '') -> State:
 
 
 def split_qkv(state: State, prefix: str) -> State:
-    """One ``qkv`` projection -> queries, keys and values of their own, below ``prefix``."""
+    """Splits each ``qkv`` projection into queries, keys and values, below ``prefix``."""
     split = {}
     for key, value in state.items():
         if key.startswith(prefix) and '.attn.qkv.' in key:
@@ -157,7 +157,7 @@ def from_timm(state: State) -> State:
 
 
 def to_timm(state: State) -> State:
-    """timm keeps the class token's position in the token itself where there are registers."""
+    """Converts to timm, which adds the class token's position to the token if there are registers."""
     if 'register_tokens' not in state:
         return dict(state)
     state = dict(state)
@@ -183,11 +183,16 @@ MMPRETRAIN_VIT: Names = [
 
 
 def from_mmpretrain(state: State) -> State:
-    """``mmpretrain.VisionTransformer``."""
+    """Converts from ``mmpretrain.VisionTransformer``."""
     return from_vit(rename(state, MMPRETRAIN_VIT))
 
 
 def to_mmpretrain(state: State) -> State:
+    """Converts to ``mmpretrain.VisionTransformer``.
+
+    Raises:
+        CheckpointError: The ViT has registers.
+    """
     if 'register_tokens' in state:
         raise CheckpointError('mmpretrain.VisionTransformer has no register tokens')
     return rename(state, swap(MMPRETRAIN_VIT))
@@ -225,7 +230,7 @@ HUGGING_FACE: Names = [
 
 
 def from_hugging_face(state: State) -> State:
-    """``ViTModel`` and ``Dinov2Model`` of transformers, by the names up to version 4 and from 5."""
+    """Converts from ``ViTModel`` and ``Dinov2Model`` of transformers, up to version 4 and from 5."""
     state = rename(rename(state, [('encoder.layer.{}.', 'layers.{}.')]), HUGGING_FACE)
     return from_vit(join_qkv(state))
 
@@ -247,24 +252,25 @@ XCIT: Names = [
 
 
 def from_mmpretrain_xcit(state: State) -> State:
-    """``mmpretrain.XCiT``, which splits the projection of its class attention."""
+    """Converts from ``mmpretrain.XCiT``, which splits the projection of its class attention."""
     return join_qkv(rename(state, XCIT), prefix='cls_attn_blocks')
 
 
 def to_mmpretrain_xcit(state: State) -> State:
+    """Converts to ``mmpretrain.XCiT``."""
     return rename(split_qkv(state, 'cls_attn_blocks.'), swap(XCIT))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A family of keys.
+    """The names of the keys in the checkpoints of one library.
 
     Attributes:
-        name: For reports.
-        fits: Whether a state is of this family.
-        family: ``'vit'``, ``'xcit'`` or ``'resnet'``: families convert among themselves only.
-        to_published: State with the published names.
-        from_published: State of this family, where it can be written.
+        name: The name for reports.
+        fits: Tells whether a state has this layout.
+        family: ``'vit'``, ``'xcit'`` or ``'resnet'``; layouts of one family convert to each other.
+        to_published: Converts a state to the published names.
+        from_published: Converts back; ``None`` where nothing loads this layout.
     """
 
     name: str

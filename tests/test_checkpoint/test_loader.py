@@ -221,6 +221,8 @@ def test_other_input_channels_of_every_family(config, tmp_path):
     with torch.no_grad():
         expected, found = rgb(image.expand(-1, 3, -1, -1))[-1], gray(image)[-1]
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-4)
+    torch.save(gray.state_dict(), tmp_path / 'gray.pth')
+    load_backbone(tmp_path / 'gray.pth')  # the number of channels is told by the tensors
 
 
 def test_stored_grid_of_as_many_patches_is_resized(tmp_path):
