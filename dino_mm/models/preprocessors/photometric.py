@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 
 def to_gray(images: Tensor) -> Tensor:
@@ -66,16 +65,26 @@ def adjust_hue(images: Tensor, factor: Tensor) -> Tensor:
 ADJUST = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
 
 
+def blur_matrix(kernel: Tensor, size: int) -> Tensor:
+    """What one axis of ``size`` pixels is multiplied by to blur it: (N, taps) -> (N, size, size).
+
+    Beyond its ends the axis goes on with its outermost pixels.
+    """
+    taps = kernel.shape[1]
+    places = torch.arange(size, device=kernel.device)
+    offsets = torch.arange(taps, device=kernel.device) - taps // 2
+    sources = (places[:, None] + offsets).clamp(0, size - 1)  # (size, taps)
+    chosen = sources.T[..., None] == places  # (taps, size, size)
+    return (kernel @ chosen.flatten(1).to(kernel.dtype)).view(-1, size, size)
+
+
 def blur(images: Tensor, kernel: Tensor) -> Tensor:
-    """Separable blur of (N, C, H, W) with one ``kernel`` (N, taps) per sample."""
-    channels, taps = images.shape[1], kernel.shape[1]
-    weights = kernel.repeat_interleave(channels, 0)
-    x = pad(images, [taps // 2] * 4, mode='replicate').flatten(0, 1)[None]  # (1, N * C, h, w)
-    # cuDNN would look for its fastest algorithm anew for every N, and use TF32.
-    with torch.backends.cudnn.flags(enabled=False):
-        x = conv2d(x, weights.view(-1, 1, 1, taps), groups=x.shape[1])
-        x = conv2d(x, weights.view(-1, 1, taps, 1), groups=x.shape[1])
-    return x.view_as(images).round()
+    """Separable blur of (N, C, H, W) with one ``kernel`` (N, taps) per sample: ``My @ x @ Mx^T``.
+
+    Matrix products, since cuDNN would look for its fastest convolution anew for every N.
+    """
+    rows, columns = (blur_matrix(kernel, size)[:, None] for size in images.shape[-2:])
+    return (rows @ images @ columns.mT).round()
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
