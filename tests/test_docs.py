@@ -31,7 +31,11 @@ CONFIG = {
     'segmentation': 'configs/segmentation/upernet_vit-tiny_digits.py',
 }
 #: A config that the reader writes, and what stands for it.
-OWN = {'configs/detection/own.py': 'configs/detection/mask-rcnn_vit-tiny_digits.py'}
+OWN = {
+    'configs/detection/own.py': 'configs/detection/mask-rcnn_vit-tiny_digits.py',
+    'configs/segmentation/own.py': 'configs/segmentation/upernet_vit-tiny_digits.py',
+    'configs/finetune/own.py': 'configs/finetune/dino_vit-s16_ft_imagenette.py',
+}
 QUICKSTART = 'configs/quickstart/dino_vit-tiny_digits.py'
 #: Programs that a reader has; here they do nothing but write down how they were called.
 PROGRAMS = ('python', 'torchrun', 'sbatch', 'srun', 'pip', 'pytest', 'git', 'mv', 'mkdir')
@@ -188,17 +192,17 @@ def test_configs(block, tmp_path, monkeypatch) -> None:
             assert classes_of(part['type']), f'{part["type"]} is not registered'
 
 
-def write_own_detector(folder: Path) -> None:
-    """A detector of the reader's own, its config and a photograph, by the names of the page."""
-    cfg = Config.fromfile(ROOT / OWN['configs/detection/own.py'])
+def write_own_model(config: str, checkpoint: str, folder: Path) -> None:
+    """A model of the reader's own, its config and a photograph, by the names of the page."""
+    cfg = Config.fromfile(ROOT / OWN[config])
     cfg.work_dir = str(folder / 'build')
-    detector = train.build_runner(cfg).model
-    (folder / 'configs/detection').mkdir(parents=True)
-    cfg.dump(folder / 'configs/detection/own.py')
-    (folder / 'work_dirs/own').mkdir(parents=True)
+    cfg.model.backbone.init_cfg = None
+    model = train.build_runner(cfg).model
+    for path in (config, checkpoint):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(folder / config)
     meta = dict(cfg=cfg.pretty_text, dataset_meta=dict(classes=tuple('0123456789')))
-    state = dict(state_dict=detector.state_dict(), meta=meta)
-    torch.save(state, folder / 'work_dirs/own/epoch_25.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / checkpoint)
     Image.new('RGB', (80, 60), 'gray').save(folder / 'PHOTO.jpg')
 
 
@@ -210,8 +214,10 @@ def test_python_runs(block, tmp_path, monkeypatch) -> None:
     meta = dict(cfg=Config(dict(model=TOY_MODEL)).pretty_text)
     torch.save(dict(state_dict=model.state_dict(), meta=meta), 'epoch_100.pth')
     save_file(model.teacher.backbone.state_dict(), 'model.safetensors')
-    if 'mmdet' in block.text:
-        write_own_detector(tmp_path)
+    own = re.search(r"'(work_dirs/own/\S+)'", block.text)
+    if own:
+        folder = {'evaluation': 'finetune'}.get(block.page.stem, block.page.stem)
+        write_own_model(f'configs/{folder}/own.py', own[1], tmp_path)
     code = re.sub(r"'dino_vit\w+'", "'epoch_100.pth'", block.text)  # no download
     exec(compile(code, str(block), 'exec'), dict(my_backbone=model.teacher.backbone))
 
