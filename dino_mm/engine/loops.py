@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
@@ -33,6 +34,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def __init__(self, runner, dataloader, max_epochs: int, **kwargs) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
+        if isinstance(self.dataloader.sampler, InfiniteSampler):
+            raise ValueError(
+                'an epoch of train_dataloader.sampler.type=InfiniteSampler never ends: take '
+                "DefaultSampler, or count iterations by train_cfg=dict(type='IterBasedTrainLoop', "
+                'max_iters=...)'
+            )
         if len(self.dataloader) == 0:
             raise ValueError(
                 f'not one full batch: {len(self.dataloader.dataset)} images over '

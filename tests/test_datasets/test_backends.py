@@ -289,3 +289,25 @@ def test_fast_decoder_leaves_the_rest_to_pillow(tmp_path, photos) -> None:
             LoadImage(ignore_broken=True, as_tensor=True)(dict(img_path=str(tmp_path / 'half.jpg')))
             is None
         )
+
+
+def test_blur_on_the_device_needs_no_flag_of_cudnn(monkeypatch) -> None:
+    """A user may have frozen them (``torch.backends.disable_global_flags``)."""
+
+    def frozen(**_):
+        raise RuntimeError('not allowed to set torch.backends.cudnn flags')
+
+    monkeypatch.setattr(torch.backends.cudnn, 'flags', frozen)
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (3, 3, 20, 14)).float()
+    kernels = torch.zeros(3, 13)
+    for row, radius in zip(kernels, (0.4, 1.2, 2.0), strict=True):
+        weights = torch.from_numpy(blur_kernel(radius)).float()
+        margin = (13 - len(weights)) // 2
+        row[margin : 13 - margin] = weights
+    ours = photometric.blur(images, kernels)
+    for image, kernel, blurred in zip(images, kernels, ours, strict=True):
+        padded = NF.pad(image[:, None], [6] * 4, mode='replicate')  # channels as a batch
+        rows = NF.conv2d(padded, kernel.view(1, 1, 13, 1))
+        expected = NF.conv2d(rows, kernel.view(1, 1, 1, 13))[:, 0]
+        assert (blurred - expected).abs().max() <= 0.5 + 1e-3  # rounded to whole levels

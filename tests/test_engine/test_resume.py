@@ -179,6 +179,12 @@ def test_schedules_longer_than_the_run_are_refused_by_key(make_runner, change, k
         make_runner(**change).train()
 
 
+def test_an_epoch_without_an_end_is_refused(make_runner) -> None:
+    sampler = {'train_dataloader.sampler': dict(type='InfiniteSampler', shuffle=True)}
+    with pytest.raises(ValueError, match='InfiniteSampler never ends.*IterBasedTrainLoop'):
+        make_runner(**sampler).train()
+
+
 def test_too_few_images_for_one_batch(make_runner) -> None:
     with pytest.raises(ValueError, match='12 images over 1 processes.*batch_size=13'):
         make_runner(**{'train_dataloader.batch_size': 13}).train()
