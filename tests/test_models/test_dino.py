@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 
 from dino_mm.models import ClassToken, GlobalAveragePool
@@ -121,6 +122,19 @@ def test_the_teacher_has_no_stochastic_depth(toy_model) -> None:
     assert first.equal(second)
     first, second = (model.student(crops).logits for _ in range(2))
     assert not first.equal(second)
+
+
+def test_a_backbone_may_be_named_bare_in_a_foreign_scope(toy_model) -> None:
+    for part in ('head', 'loss'):
+        toy_model[part]['type'] = f'dino_mm.{toy_model[part]["type"]}'
+    neck = dict(type='dino_mm.GlobalAveragePool')
+    toy_model |= dict(type='dino_mm.DINO', backbone=dict(type='ResNet', depth=18), neck=neck)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(toy_model)
+        assert type(model.teacher.backbone).__module__.startswith('mmpretrain.')
+        toy_model['backbone']['deep'] = 18
+        with pytest.raises(TypeError, match=r'(?s)model\.backbone.*deep.* takes: '):
+            MODELS.build(toy_model)
 
 
 def test_nor_has_one_whose_backbone_drops_paths_by_itself() -> None:

@@ -14,6 +14,12 @@ from dino_mm.models.outputs import NetworkOutputs
 from dino_mm.registry import MODELS
 
 
+def class_of(cfg: dict) -> type:
+    """The class that a config names, which may be a bare name of the default scope."""
+    with MODELS.switch_scope_and_registry(None) as registry:
+        return registry.get(cfg['type'])
+
+
 def build_part(key: str, cfg: dict) -> BaseModule:
     """Builds one part of the model; an unknown config key is named with the ones there are."""
     try:
@@ -21,7 +27,7 @@ def build_part(key: str, cfg: dict) -> BaseModule:
     except TypeError as error:
         if 'unexpected keyword argument' not in str(error):
             raise
-        accepted = ', '.join(inspect.signature(MODELS.get(cfg['type'])).parameters)
+        accepted = ', '.join(inspect.signature(class_of(cfg)).parameters)
         raise TypeError(f'model.{key}: {error}. {cfg["type"]} takes: {accepted}') from error
 
 

@@ -16,7 +16,7 @@ from dino_mm.utils.progress import Length, Progress
 from dino_mm.utils.stochastic_round import rounding_generator
 
 from .ema import ema_update_
-from .network import DINONetwork, build_part
+from .network import DINONetwork, build_part, class_of
 
 #: The first crops of a batch are global views, which the teacher sees.
 NUM_GLOBAL = 2
@@ -24,7 +24,7 @@ NUM_GLOBAL = 2
 
 def without_stochastic_depth(backbone: dict) -> dict:
     """A backbone's config with ``drop_path_rate=0`` where it takes one: not all default to 0."""
-    takes = inspect.signature(MODELS.get(backbone['type'])).parameters
+    takes = inspect.signature(class_of(backbone)).parameters
     still = {'drop_path_rate': 0.0} if {'drop_path_rate'} & {*takes, *backbone} else {}
     return dict(backbone, **still)
 
