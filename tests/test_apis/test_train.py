@@ -46,9 +46,9 @@ def test_quickstart_on_two_processes(cache, tmp_path) -> None:
     command = ['bash', 'tools/dist_train.sh', QUICKSTART, '2', '--trial']
     command += ['--work-dir', str(tmp_path), '--cfg-options', *digits(cache)]
     environment = os.environ | dict(PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
-    done = run(command, env=environment | dict(PORT='29612'))
+    done = run(command, env=environment)
     log = done.stdout + done.stderr
-    assert done.returncode == 0, log[-3000:]
+    assert done.returncode == 0, log
     for text in ('raw pixels', 'untrained backbone', 'gain over', 'attention.png', 'eta:'):
         assert text in log, text
     names = {'backbone.pth', 'curves.png', 'attention.png', 'epoch_2.pth'}
@@ -150,7 +150,6 @@ def test_interrupted_on_two_processes(image_folder, tmp_path) -> None:
     environment = os.environ | dict(
         PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
         PYTHONPATH=f'{tmp_path}:{os.environ.get("PYTHONPATH", "")}',
-        PORT='29613',
     )
     command = ['bash', 'tools/dist_train.sh', arguments[0], '2', *arguments[1:]]
 
@@ -159,7 +158,7 @@ def test_interrupted_on_two_processes(image_folder, tmp_path) -> None:
             os.kill(int(file.stem), signal.SIGTERM)
 
     _, rest = interrupted(command, send, env=environment)
-    assert 'with --resume goes on' in rest, rest[-3000:]
+    assert 'with --resume goes on' in rest, rest
     saved = Path((work / 'last_checkpoint').read_text())
     assert [*work.glob('interrupted_iter_*.pth')] == [saved]
     assert read_checkpoint(saved)['meta']['iter'] > 0

@@ -25,7 +25,7 @@ def test_trajectory_and_features_match_the_recording(name: str) -> None:
 
 def test_two_processes_match_the_recording_too() -> None:
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    command += ['--master_port=29611', str(TOOLS / 'check_parity.py')]
+    command += ['--standalone', '--local-addr=127.0.0.1', str(TOOLS / 'check_parity.py')]
     command += [str(DATA / TRAJECTORIES[0]), '--launcher', 'pytorch']
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
