@@ -2,7 +2,7 @@ from .algorithms import DINO, DINONetwork, FeatureExtractor, SelfDistillation
 from .backbones import VisionTransformer
 from .detection_tta import DetectionTTAModel
 from .heads import DINOHead
-from .losses import DINOLoss, MovingCenter
+from .losses import CodingRateLoss, DINOLoss, KoLeoLoss, MovingCenter
 from .necks import (
     ClassToken,
     GlobalAveragePool,
@@ -14,6 +14,7 @@ from .outputs import NetworkOutputs
 from .preprocessors import MultiCropDataPreprocessor
 
 __all__ = [
+    'CodingRateLoss',
     'DINO',
     'ClassToken',
     'DINOHead',
@@ -24,6 +25,7 @@ __all__ = [
     'GlobalAveragePool',
     'LastLayers',
     'LayerNorm2d',
+    'KoLeoLoss',
     'MovingCenter',
     'MultiCropDataPreprocessor',
     'NetworkOutputs',

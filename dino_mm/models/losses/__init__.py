@@ -1,4 +1,6 @@
 from .centering import MovingCenter
+from .coding_rate import CodingRateLoss
 from .dino_loss import DINOLoss
+from .koleo import KoLeoLoss
 
-__all__ = ['DINOLoss', 'MovingCenter']
+__all__ = ['CodingRateLoss', 'DINOLoss', 'KoLeoLoss', 'MovingCenter']
