@@ -2,7 +2,7 @@ from .algorithms import DINO, DINONetwork, FeatureExtractor, SelfDistillation
 from .backbones import VisionTransformer
 from .detection_tta import DetectionTTAModel
 from .heads import DINOHead
-from .losses import CodingRateLoss, DINOLoss, KoLeoLoss, MovingCenter
+from .losses import CodingRateLoss, DINOLoss, KoLeoLoss, MovingCenter, SinkhornTargets
 from .necks import (
     ClassToken,
     GlobalAveragePool,
@@ -31,5 +31,6 @@ __all__ = [
     'NetworkOutputs',
     'SelfDistillation',
     'SimpleFeaturePyramid',
+    'SinkhornTargets',
     'VisionTransformer',
 ]

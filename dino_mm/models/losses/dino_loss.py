@@ -14,7 +14,7 @@ from dino_mm.utils.progress import Length, Progress, parse_length
 from dino_mm.utils.renamed import keep_state_key
 from dino_mm.utils.schedules import linear_warmup
 
-from .centering import MovingCenter
+from .centering import MovingCenter, SinkhornTargets
 from .fused import LogitsLoss, PrototypesLoss, cache_chunk, cross_entropy_and_gradient
 
 
@@ -72,6 +72,8 @@ class DINOLoss(BaseModule):
         chunk_size (int, optional): Images whose loss and gradient are worked out at a time:
             by default few on a CPU, whose cache holds them, and all on a GPU. 0 leaves the
             gradient to autograd: the plain formula, slower and with several times the memory.
+        targets (dict, optional): What makes targets of teacher logits: :class:`MovingCenter` by
+            default, as published, or ``dict(type='SinkhornTargets')``.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class DINOLoss(BaseModule):
         warmup_teacher_temp_epochs: int | str = 0,
         center_momentum: float = 0.9,
         chunk_size: int | None = None,
+        targets: dict | None = None,
     ) -> None:
         super().__init__()
         temperatures = dict(
@@ -106,8 +109,12 @@ class DINOLoss(BaseModule):
         self.logit_chunk: int | None = None
         #: What works out one chunk. It can be compiled.
         self.kernel = cross_entropy_and_gradient
-        self.targets = MovingCenter(out_dim, center_momentum)
-        keep_state_key(self, 'targets.center', 'center')
+        self.out_dim = out_dim
+        if targets is None:
+            self.targets = MovingCenter(out_dim, center_momentum)
+            keep_state_key(self, 'targets.center', 'center')
+        else:
+            self.targets = MODELS.build(dict(targets, out_dim=out_dim))
 
     @property
     def center(self) -> Tensor:
@@ -157,6 +164,7 @@ class DINOLoss(BaseModule):
     def _from_logits(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and entropy of logits (V, B, K) and (G, B, K)."""
         with torch.autocast(student.device.type, enabled=False):
+            self.targets.prepare(teacher, self.teacher_temp)
             if self.chunk_size == 0:
                 q = self.scores(teacher).softmax(dim=-1)
                 return dino_cross_entropy(student, q, self.student_temp), entropy(q)
@@ -169,6 +177,10 @@ class DINOLoss(BaseModule):
         self, student: NetworkOutputs, teacher: NetworkOutputs
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, entropy and mean teacher logits (1, K), never holding all logits."""
+        if isinstance(self.targets, SinkhornTargets):
+            raise ValueError(
+                'SinkhornTargets need the logits of the whole batch: remove model.logit_chunk'
+            )
         device = student.bottleneck.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else student.bottleneck.dtype
@@ -196,7 +208,7 @@ class DINOLoss(BaseModule):
             teacher_entropy=Limits(
                 title='teacher entropy (nats)',
                 low=0.0,
-                high=math.log(self.center.shape[-1]),
+                high=math.log(self.out_dim),
                 low_label='0: collapsed to one prototype',
                 high_label='ln K: collapsed to uniform',
                 at_low='The teacher answers every image with one prototype (entropy 0). If it stays '
