@@ -37,6 +37,10 @@ def infer_vit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
             that is not square.
     """
     width, channels, patch_size, _ = state['patch_embed.proj.weight'].shape
+    has_stem = 'patch_embed.stem.0.0.weight' in state
+    if has_stem:
+        patch_size = 2 ** _count(state, 'patch_embed.stem.')
+        channels = state['patch_embed.stem.0.0.weight'].shape[1]
     registers = state['register_tokens'].shape[1] if 'register_tokens' in state else 0
     config = dict(
         type='dino_mm.VisionTransformer',
@@ -50,6 +54,8 @@ def infer_vit(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> dict:
         # as the published models with registers were trained
         interpolate_mode='antialias' if registers else 'reference',
     )
+    if has_stem:
+        config['stem'] = 'conv'
     if 'mask_token' in state:
         config['use_mask_token'] = True
     if 'arch' not in known:

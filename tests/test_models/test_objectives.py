@@ -48,7 +48,9 @@ def test_coding_rate_and_its_gradient_are_those_of_the_plain_formula() -> None:
 def test_coding_rate_is_largest_where_the_vectors_fill_all_directions() -> None:
     line = F.normalize(torch.ones(WIDTH, WIDTH, dtype=torch.float64), dim=-1)
     apart = torch.eye(WIDTH, dtype=torch.float64)
-    rates = [float(coding_rate(z.T @ z, WIDTH, EPS)) for z in (line, vectors().detach()[:WIDTH], apart)]
+    rates = [
+        float(coding_rate(z.T @ z, WIDTH, EPS)) for z in (line, vectors().detach()[:WIDTH], apart)
+    ]
     assert rates == sorted(rates) and rates[0] < 0.5 * rates[1]
 
 

@@ -3,9 +3,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from dino_mm.checkpoint.infer import infer_vit
 from dino_mm.models import VisionTransformer
 from dino_mm.models.backbones.layers import KERNELS, DropPath, attend
 from dino_mm.models.backbones.vision_transformer import interpolate_pos_embed
+from dino_mm.registry import MODELS
 
 TOY = dict(arch=dict(embed_dims=24, num_layers=3, num_heads=3), img_size=32, patch_size=8)
 
@@ -314,3 +316,19 @@ def test_stochastic_depth_keeps_the_mean_in_bfloat16() -> None:
     factor = (out[kept].double() / x[kept].double()).mean()
     assert out.dtype is torch.bfloat16 and 3400 < kept.sum() < 3800
     assert float(factor) == pytest.approx(1 / 0.9, abs=3e-4)  # 1 / 0.9 in bfloat16 is off by 17e-4
+
+
+def test_convolutional_stem() -> None:
+    """Whole patches only, a power of two, and known again from its tensors."""
+    arch = dict(embed_dims=48, num_layers=2, num_heads=3)
+    model = VisionTransformer(arch, img_size=32, patch_size=8, in_channels=4, stem='conv').eval()
+    assert [block[0].out_channels for block in model.patch_embed.stem] == [32, 32, 48]
+    images = torch.randn(2, 4, 37, 24)
+    assert model.prepare_tokens(images).shape == (2, 1 + 4 * 3, 48)
+    torch.testing.assert_close(model(images)[0], model(images[..., :32, :])[0])
+    inferred = infer_vit(model.state_dict(), dict(arch=arch))
+    assert MODELS.build(inferred).load_state_dict(model.state_dict()).missing_keys == []
+    with pytest.raises(ValueError, match='power of two'):
+        VisionTransformer(arch, patch_size=14, stem='conv')
+    with pytest.raises(ValueError, match="'linear', 'conv'"):
+        VisionTransformer(arch, stem='convolution')

@@ -4,6 +4,8 @@ Tokens of equally sized images are (B, N, C), as everywhere. Those of several si
 one sequence (T, C), and then ``shapes`` tells what belongs together.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,6 +65,41 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x)
+
+
+class ConvStem(nn.Module):
+    """Patch embeddings by convolutions: (B, C, H, W) -> (B, C', h, w), with patches of 2^n pixels.
+
+    n convolutions of 3x3 with stride 2, each with batch norm and GELU, then a projection. Learns
+    edges and colors from far fewer images than one projection of whole patches
+    (https://arxiv.org/abs/2106.14881).
+    """
+
+    def __init__(self, patch_size: int, in_channels: int, embed_dims: int) -> None:
+        super().__init__()
+        halvings = patch_size.bit_length() - 1
+        widths = [max(32, embed_dims >> left) for left in range(halvings - 1, 0, -1)]
+        widths = [in_channels, *widths, embed_dims]
+        self.patch_size = patch_size
+        self.stem = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(outer),
+                    nn.GELU(),
+                )
+                for inner, outer in pairwise(widths)
+            )
+        )
+        self.proj = nn.Conv2d(embed_dims, embed_dims, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = (side // self.patch_size * self.patch_size for side in x.shape[-2:])
+        return self.proj(self.stem(x[..., :height, :width]))  # whole patches only
+
+
+#: What makes patch embeddings.
+STEMS = dict(linear=PatchEmbed, conv=ConvStem)
 
 
 def replace_masked(x: Tensor, masks: Tensor, mask_token: Tensor | None) -> Tensor:

@@ -15,9 +15,9 @@ from dino_mm.utils.renamed import renamed_keys, renamed_value
 
 from .layers import (
     KERNELS,
+    STEMS,
     Attention,
     Block,
-    PatchEmbed,
     is_untouched,
     join_groups,
     replace_masked,
@@ -53,6 +53,8 @@ class VisionTransformer(PublishedMethods, BaseModule):
             Any other input size is interpolated to.
         patch_size (int): Patch edge in pixels.
         in_channels (int): Image channels.
+        stem (str): ``'linear'`` projects each patch at once, as published; ``'conv'`` is a
+            :class:`ConvStem` of convolutions with batch norm, which learns more from few images.
         mlp_ratio (float): Hidden width of the MLP over the embedding width.
         qkv_bias (bool): Bias of the query, key and value projections.
         drop_path_rate (float): Stochastic depth of the last block, rising linearly from 0.
@@ -111,6 +113,7 @@ class VisionTransformer(PublishedMethods, BaseModule):
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 16,
         in_channels: int = 3,
+        stem: str = 'linear',
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
@@ -139,6 +142,13 @@ class VisionTransformer(PublishedMethods, BaseModule):
         for side in sides:
             check_number('backbone.img_size', side, whole=True, at_least=patch_size)
         check_number('backbone.in_channels', in_channels, whole=True, at_least=1)
+        if stem not in STEMS:
+            raise ValueError(f'backbone.stem must be one of {list(STEMS)}, got {stem!r}')
+        if stem == 'conv' and (patch_size < 2 or patch_size & (patch_size - 1)):
+            raise ValueError(
+                "backbone.stem='conv' halves the image several times: backbone.patch_size must be "
+                f'2, 4, 8, 16 or another power of two, got {patch_size}'
+            )
         check_number('backbone.mlp_ratio', mlp_ratio, above=0)
         check_number('backbone.drop_path_rate', drop_path_rate, at_least=0, below=1)
         check_number('backbone.layer_scale', layer_scale, at_least=0)
@@ -161,7 +171,7 @@ class VisionTransformer(PublishedMethods, BaseModule):
         self.num_prefix_tokens = 1 + num_registers
 
         self.grid = tuple(side // patch_size for side in sides)
-        self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dims)
+        self.patch_embed = STEMS[stem](patch_size, in_channels, self.embed_dims)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed = nn.Parameter(
             torch.zeros(1, 1 + self.grid[0] * self.grid[1], self.embed_dims)
