@@ -3,6 +3,7 @@
 _base_ = './default_runtime.py'
 
 default_hooks = dict(
+    logger=dict(_delete_=True, type='TimedLoggerHook'),  # a line every few seconds
     runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no halt of the device between logs
     set_epoch=dict(type='ProgressHook'),
     strict_load=dict(type='StrictLoadHook'),
@@ -11,6 +12,8 @@ default_hooks = dict(
     freeze_last_layer=dict(type='FreezeLastLayerHook', epochs=1),
     ema=dict(type='EMAHook', momentum=0.996),
     monitor=dict(type='MonitorHook'),
+    verdict=dict(type='VerdictHook'),  # whether it learns
     report=dict(type='ReportHook'),
     interrupt=dict(type='InterruptHook'),
 )
+log_processor = dict(type='PlainLogProcessor')

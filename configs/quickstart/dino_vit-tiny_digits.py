@@ -31,7 +31,6 @@ default_hooks = dict(
     weight_decay=dict(end=0.04),
     freeze_last_layer=dict(epochs=0),
     ema=dict(momentum=0.98),
-    logger=dict(interval=22),
     checkpoint=dict(interval=25),
     report=dict(raw_pixels=True),
 )

@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from dino_mm.checkpoint import read_checkpoint
+from dino_mm.engine.screen import PlainRunner, quiet_imports
 from dino_mm.utils.launch import (
     LAUNCHERS,
     enable_amp,
@@ -104,20 +105,21 @@ def build_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """MMEngine's Runner, or the one that ``cfg.runner_type`` names.
+    """MMEngine's Runner with a plain screen, or the one that ``cfg.runner_type`` names.
 
     Where mmcv has no compiled operators, those of detection configs are answered by torchvision.
     """
     refuse_sharding(cfg)
     if cfg.get('default_scope') == 'mmdet':
         importlib.import_module('dino_mm.ops')
-    check_keys(cfg)
+    with quiet_imports():  # of the packages that the config names
+        check_keys(cfg)
     # MMEngine knows None as "without this hook" for its own six hooks only.
     hooks = cfg.get('default_hooks') or {}
     cfg.default_hooks = {
         name: hook for name, hook in hooks.items() if hook is not None or name in RUNNER_HOOKS
     }
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else PlainRunner.from_cfg(cfg)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,3 +1,3 @@
-from . import hooks, loops, optimizers, schedulers
+from . import hooks, log_processor, loops, optimizers, schedulers, screen
 
-__all__ = ['hooks', 'loops', 'optimizers', 'schedulers']
+__all__ = ['hooks', 'log_processor', 'loops', 'optimizers', 'schedulers', 'screen']

@@ -5,6 +5,7 @@ from dino_mm.utils.attention import class_token_attention
 from .attention import draw_attention
 from .curves import draw_curves
 from .detection import draw_detections
+from .neighbors import draw_neighbors
 from .segmentation import draw_segmentation
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     'draw_attention',
     'draw_curves',
     'draw_detections',
+    'draw_neighbors',
     'draw_segmentation',
 ]

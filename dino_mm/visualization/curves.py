@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 
 from dino_mm.utils.limits import Limits
 
+from .figures import save_figure
+
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Running mean over the last ``window`` values, fewer at the start: (N,) -> (N,)."""
@@ -55,4 +57,4 @@ def draw_curves(
         axes[-1].axhline(value, color=f'C{index + 1}', linestyle='--', label=name)
     if baselines:
         axes[-1].legend()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)

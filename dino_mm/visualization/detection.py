@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from .figures import save_figure
+
 
 def _draw_objects(axis: Axes, objects: Sequence[tuple], classes: Sequence[str]) -> None:
     colors = colormaps['tab20'].colors
@@ -49,4 +51,4 @@ def draw_detections(
             axis.imshow(image)
             axis.set_title(title, fontsize=9)
             _draw_objects(axis, objects, classes)
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)

@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from .figures import save_figure
+
 
 def color(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
     """Labels (H, W) in the colors of their classes, (H, W, 3) uint8; ignored ones are white."""
@@ -46,4 +48,4 @@ def draw_segmentation(
         if i < len(classes)
     ]
     figure.legend(handles=patches, loc='outside lower center', ncols=6, fontsize='small')
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)

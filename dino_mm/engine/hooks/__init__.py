@@ -10,6 +10,8 @@ from .report_hook import ReportHook
 from .runtime_info_hook import DeferredRuntimeInfoHook
 from .segmentation_check_hook import SegmentationCheckHook
 from .strict_load_hook import StrictLoadHook
+from .timed_logger_hook import TimedLoggerHook
+from .verdict_hook import VerdictHook
 from .weight_decay_hook import WeightDecayHook
 
 __all__ = [
@@ -26,5 +28,7 @@ __all__ = [
     'SegmentationCheckHook',
     'SegmentationPictureHook',
     'StrictLoadHook',
+    'TimedLoggerHook',
+    'VerdictHook',
     'WeightDecayHook',
 ]

@@ -37,7 +37,8 @@ def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
 class InterruptHook(Hook):
     """On SIGINT or SIGTERM finishes the current iteration, saves a checkpoint and exits.
 
-    ``--resume`` then goes on with the next iteration. A second signal ends at once. Of several
+    ``--resume`` then goes on with the next iteration. Hooks with a method ``on_interrupt(runner)``
+    are told once the checkpoint is safe. A second signal ends at once. Of several
     processes the first saves and exits, upon which the launcher ends the others.
 
     Python handles signals in the main thread alone: training in another one is not interrupted,
@@ -99,6 +100,9 @@ class InterruptHook(Hook):
         for earlier in set(path.parent.glob('interrupted_iter_*.pth')) - {path}:
             earlier.unlink()
         say(f'Saved {path}. The same command with --resume goes on from here.')
+        for hook in runner.hooks:
+            if hasattr(hook, 'on_interrupt'):
+                hook.on_interrupt(runner)
         # A data worker may be handing over a batch, and would complain that nobody takes it.
         for worker in multiprocessing.active_children():
             if worker.daemon:

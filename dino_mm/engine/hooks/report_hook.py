@@ -1,17 +1,21 @@
 """What a person wants to see of a pretraining run."""
 
 import os
+import time
 
 import numpy as np
 import torch
-from mmengine.dist import master_only
+from mmengine.dataset import BaseDataset
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
 from dino_mm.utils.checks import check_number
+from dino_mm.utils.durations import format_duration
 from dino_mm.utils.wrappers import unwrap
 
+from .showcase import Showcase, pictures_of, unlabeled_pictures_of
 from .utils import is_logged
 
 #: Points of the curves at most, each the mean of the iterations since the one before.
@@ -35,19 +39,46 @@ def format_report(baselines: dict[str, float], history: list[tuple[int, float]])
     return '\n'.join(lines)
 
 
+def describe(runner) -> str:
+    """What is about to happen, in one sentence or two."""
+    loader, model = runner.train_dataloader, unwrap(runner.model)
+    backbone = model.learned.backbone
+    millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
+    batch = getattr(loader, 'batch_size', None)
+    parts = [
+        f'{type(model).__name__} trains {type(backbone).__name__} ({millions:.3g} M parameters)'
+    ]
+    if hasattr(loader.dataset, '__len__'):
+        parts.append(f'on {len(loader.dataset):,} images')
+    parts.append(f'for {runner.max_iters - runner.iter:,} steps')
+    if batch:
+        parts.append(f'of {batch * get_world_size()} images')
+    if next(backbone.parameters()).is_cuda:
+        parts.append(f'on {get_world_size()} GPU{"s"[: get_world_size() > 1]}')
+    else:
+        threads = get_world_size() * torch.get_num_threads()
+        parts.append(f'on {threads} CPU thread{"s"[: threads > 1]}')
+    dtype = getattr(runner.optim_wrapper, 'dtype', None) or torch.float32
+    parts.append(f'in {str(dtype).removeprefix("torch.")}')
+    return f'{" ".join(parts)}. Everything is written to {runner.work_dir}.'
+
+
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """Evaluates before training and reports after it.
+    """Says what is about to happen, keeps pictures and the backbone up to date, and reports.
 
-    Afterwards the work dir holds ``backbone.pth`` (the teacher, or the student where no
-    teacher moves), ``curves.png`` and, for our vision
-    transformer, ``attention.png``; the log tells where and, where the config evaluates k-NN,
-    shows the accuracies beside those of the untrained backbone.
+    From the start of training, every ``minutes``, when it is interrupted and at its end the work
+    dir gets ``backbone.pth`` (the teacher, or the student where no teacher moves), ``curves.png``,
+    ``neighbors.png`` and, for our vision transformer, ``attention.png``, each beside what the
+    untrained network gave. Where the config evaluates k-NN, the end shows the accuracies beside
+    those of the untrained backbone.
 
     Args:
         metric (str): Validation metric to follow.
         raw_pixels (bool): Also evaluate raw pixels on the same split (small images only).
-        attention_images (int): Validation images in the attention picture.
+        attention_images (int): Images in the pictures, of the validation data where there is some,
+            else of the training data.
+        minutes (float): Time between two updates during training.
     """
 
     priority = 'LOWEST'
@@ -57,10 +88,12 @@ class ReportHook(Hook):
         metric: str = 'knn/k20_top1',
         raw_pixels: bool = False,
         attention_images: int = 6,
+        minutes: float = 10.0,
     ) -> None:
         check_number('ReportHook.attention_images', attention_images, whole=True, at_least=1)
+        check_number('ReportHook.minutes', minutes, above=0)
         self.metric, self.raw_pixels = metric, raw_pixels
-        self.attention_images = attention_images
+        self.attention_images, self.minutes = attention_images, minutes
 
     def before_train(self, runner) -> None:
         # Kept in the message hub, and so in the checkpoints of an interrupted run.
@@ -70,10 +103,30 @@ class ReportHook(Hook):
         self.curves = runner.message_hub.runtime_info.setdefault('report_curves', [])
         for key in ('report_baselines', 'report_history', 'report_curves'):
             runner.message_hub.update_info(key, runner.message_hub.get_info(key), resumed=True)
+        runner.logger.info(describe(runner))
+        self.showcase = self._build_showcase(runner) if runner.rank == 0 else None
+        if self.showcase is not None:
+            if runner.iter == 0:
+                self.showcase.remember_untrained(unwrap(runner.model))
+            else:
+                self.showcase.recall_untrained()
         if runner.iter == 0 and runner.val_loop is not None:
             if self.raw_pixels:
                 self.baselines['raw pixels'] = self._raw_pixel_accuracy(runner)
             self._evaluate_untrained(runner)
+        self._update(runner)
+
+    def _build_showcase(self, runner) -> Showcase | None:
+        """Images to look at; ``None`` where the data cannot be asked for single images."""
+        file = os.path.join(runner.work_dir, 'untrained.pth')
+        if runner.val_loop is not None:
+            return Showcase(
+                *pictures_of(runner.val_dataloader.dataset, self.attention_images), file
+            )
+        dataset = runner.train_dataloader.dataset
+        if not isinstance(dataset, BaseDataset) or len(dataset) <= self.attention_images:
+            return None
+        return Showcase(*unlabeled_pictures_of(dataset, self.attention_images), file)
 
     def _evaluate_untrained(self, runner) -> None:
         """Evaluates where only the records of the run take notice.
@@ -98,6 +151,8 @@ class ReportHook(Hook):
                 for name in ('loss', *unwrap(runner.model).limits())
             ]
             self.curves.append((done, *means))
+        if time.monotonic() - self.updated > 60 * self.minutes:
+            self._update(runner)
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         if self.metric not in metrics:
@@ -124,14 +179,36 @@ class ReportHook(Hook):
         )
         return scores[f'k{metric.ks[0]}_top1']
 
-    @master_only
     def after_train(self, runner) -> None:
+        if runner.rank != 0:
+            return
+        files = self._write(runner) | {'log': runner.log_dir}
+        if self.history and self.baselines:
+            runner.logger.info('\n' + format_report(self.baselines, self.history))
+        lines = [f'  {name:<10} {path}' for name, path in files.items()]
+        runner.logger.info('\n' + '\n'.join(['Where things are', *lines]))
+
+    def on_interrupt(self, runner) -> None:
+        """Called by :class:`InterruptHook` when its checkpoint is safe."""
+        self._write(runner)
+
+    def _update(self, runner) -> None:
+        """Writes all files during training and says what that took."""
+        if runner.rank == 0:
+            start = time.monotonic()
+            names = ', '.join(os.path.basename(path) for path in self._write(runner).values())
+            runner.logger.info(
+                f'Wrote {names} to {runner.work_dir} '
+                f'({format_duration(time.monotonic() - start)}), next in {self.minutes:g} minutes'
+            )
+        self.updated = time.monotonic()
+
+    def _write(self, runner) -> dict[str, str]:
+        """Writes backbone and pictures: names and files."""
         from dino_mm.checkpoint.export import export_backbone
         from dino_mm.visualization import draw_curves
 
-        model = unwrap(runner.model)
-        model.eval()
-        folder = runner.work_dir
+        model, folder = unwrap(runner.model), runner.work_dir
         files = {'backbone': os.path.join(folder, 'backbone.pth')}
         meta = dict(
             config=runner.cfg.pretty_text,
@@ -140,32 +217,13 @@ class ReportHook(Hook):
             knn={self.metric: self.history[-1][1]} if self.history else {},
         )
         export_backbone(model.learned.backbone, files['backbone'], meta)
-        files['curves'] = os.path.join(folder, 'curves.png')
-        draw_curves(
-            files['curves'],
-            np.array(self.curves).T,
-            list(model.limits().values()),
-            self.history,
-            self.baselines,
-        )
-        if hasattr(model.learned.backbone, 'get_attention') and runner.val_loop is not None:
-            files['attention'] = os.path.join(folder, 'attention.png')
-            self._draw_attention(runner, model, files['attention'])
-        files['log'] = runner.log_dir
-        if self.history and self.baselines:
-            runner.logger.info('\n' + format_report(self.baselines, self.history))
-        lines = [f'  {name:<10} {path}' for name, path in files.items()]
-        runner.logger.info('\n' + '\n'.join(['Where things are', *lines]))
-
-    def _draw_attention(self, runner, model, path: str) -> None:
-        from dino_mm.visualization import class_token_attention, draw_attention
-
-        dataset = runner.val_dataloader.dataset
-        # Spread over the end of the data set, where the queries are.
-        chosen = np.linspace(len(dataset) * 0.85, len(dataset) - 1, self.attention_images)
-        images = [dataset[int(i)]['inputs'] for i in chosen]
-        pictures = torch.stack([image for image in images if image.shape == images[0].shape])
-        inputs = model.data_preprocessor(dict(inputs=pictures))['inputs']
-        with model.teacher_precision(inputs.device):
-            attention = class_token_attention(model.learned.backbone, inputs)
-        draw_attention(path, pictures, attention.float())
+        if self.curves:
+            files['curves'] = os.path.join(folder, 'curves.png')
+            draw_curves(
+                files['curves'],
+                np.array(self.curves).T,
+                list(model.limits().values()),
+                self.history,
+                self.baselines,
+            )
+        return files | (self.showcase.draw(model, folder) if self.showcase else {})

@@ -11,6 +11,7 @@ from .finite import require_finite
 from .knn import knn_accuracy
 from .label_propagation import labels_to_mask, propagate_labels
 from .linear_probe import fit_linear_heads, linear_accuracy
+from .representation import effective_rank, mean_cosine, paired_cosine, self_retrieval
 from .retrieval import (
     average_precision,
     multi_scale_descriptor,
@@ -24,6 +25,7 @@ __all__ = [
     'boundary_accuracy',
     'copy_descriptor',
     'copy_detection_aps',
+    'effective_rank',
     'fit_linear_heads',
     'gem_pool',
     'head_jaccards',
@@ -31,13 +33,16 @@ __all__ = [
     'labels_to_mask',
     'learn_whitening',
     'linear_accuracy',
+    'mean_cosine',
     'multi_scale_descriptor',
     'object_scores',
+    'paired_cosine',
     'propagate_labels',
     'rank_similarities',
     'region_similarity',
     'require_finite',
     'retrieval_scores',
+    'self_retrieval',
     'sequence_statistics',
     'whiten',
 ]

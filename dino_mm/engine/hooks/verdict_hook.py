@@ -1,0 +1,188 @@
+"""Says at every log whether the run learns, without labels."""
+
+from dataclasses import dataclass
+
+import torch
+from mmengine.dist import all_gather
+from mmengine.hooks import Hook
+
+from dino_mm.evaluation.functional import (
+    effective_rank,
+    mean_cosine,
+    paired_cosine,
+    self_retrieval,
+)
+from dino_mm.registry import HOOKS
+from dino_mm.utils.checks import check_number
+from dino_mm.utils.wrappers import unwrap
+
+from .utils import is_logged
+
+#: Parameters of the teacher that are watched: its smallest ones, at most so many.
+WATCHED = 8
+CURE = "add model.objectives=dict(coding_rate=dict(type='CodingRateLoss'))"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about a run at one iteration.
+
+    Attributes:
+        iteration: Iterations that the run has made.
+        alike: Mean cosine between the vectors of different images.
+        same: Mean cosine between two crops of one image.
+        rank: Effective rank of the vectors.
+        found: Percentage of images found by another crop of themselves.
+        loss: Training loss.
+        first_loss: That of the first log.
+        low: What an objective says of a value at the lower end of its range, if it is there.
+        high: The same for the upper end.
+        still: Whether the teacher has not moved since the log before.
+    """
+
+    iteration: int
+    alike: float
+    same: float
+    rank: float
+    found: float
+    loss: float
+    first_loss: float
+    low: str | None = None
+    high: str | None = None
+    still: bool = False
+
+
+@HOOKS.register_module()
+class VerdictHook(Hook):
+    """Judges the vectors that the network makes of the present batch, wherever the logger writes.
+
+    The log line ends with one verdict: ``learning``, ``plateau``, ``collapsed``, ``diverging`` or
+    ``standing still`` (``starting`` at first), each with its reason and, where it is bad, with what to change. The values
+    behind it are logged as ``effective_rank``, ``cosine_different`` and ``self_retrieval``.
+
+    The vectors are those of the bottleneck (of the backbone where the head has none), of the two
+    global views, by the network that is exported. With several processes they are gathered.
+
+    Args:
+        plateau_cosine (float): Mean cosine between different images from which on the outputs
+            count as too alike.
+        plateau_rank (float): Effective rank below which they count as lying on a line.
+        collapsed_cosine (float): Mean cosine from which on they count as constant.
+        margin (float): Distance of a value with limits (such as the teacher's entropy) to one of
+            them, relative to its range, below which it counts as reached.
+        diverging (float): Factor of the first logged loss above which the loss counts as growing.
+        start (int): Iterations of a run before which it is too early for a verdict.
+    """
+
+    def __init__(
+        self,
+        plateau_cosine: float = 0.9,
+        plateau_rank: float = 2.0,
+        collapsed_cosine: float = 0.9999,
+        margin: float = 0.002,
+        diverging: float = 3.0,
+        start: int = 20,
+    ) -> None:
+        check_number('VerdictHook.plateau_cosine', plateau_cosine, above=-1, at_most=1)
+        check_number('VerdictHook.plateau_rank', plateau_rank, at_least=1)
+        check_number('VerdictHook.collapsed_cosine', collapsed_cosine, above=-1, at_most=1)
+        check_number('VerdictHook.margin', margin, at_least=0, below=0.5)
+        check_number('VerdictHook.diverging', diverging, above=1)
+        self.plateau_cosine, self.plateau_rank = plateau_cosine, plateau_rank
+        self.collapsed_cosine = collapsed_cosine
+        check_number('VerdictHook.start', start, whole=True, at_least=0)
+        self.margin, self.diverging, self.start = margin, diverging, start
+
+    def verdict(self, evidence: Evidence) -> str:
+        """One sentence of :class:`Evidence`."""
+        e = evidence
+        if not e.loss < self.diverging * abs(e.first_loss):  # of which NaN is a case too
+            return (
+                f'diverging (the loss is {e.loss:.3g} and began at {e.first_loss:.3g}: lower '
+                'optim_wrapper.optimizer.lr or optim_wrapper.clip_grad)'
+            )
+        if e.iteration < self.start:
+            return 'starting'
+        if e.low:
+            return f'collapsed ({e.low})'
+        if e.alike > self.collapsed_cosine:
+            return (
+                'collapsed (the outputs of all images are the same: lower '
+                f'optim_wrapper.optimizer.lr, or {CURE})'
+            )
+        if e.still:
+            return (
+                'standing still (the teacher does not move: lower momentum of EMAHook, which is 1 '
+                'or rounds to it)'
+            )
+        if e.alike > self.plateau_cosine:
+            return f'plateau (outputs of different images are {100 * e.alike:.0f} % alike: {CURE})'
+        if e.rank < self.plateau_rank:
+            return f'plateau (the outputs of all images lie on a line: {CURE})'
+        if e.high:
+            return f'collapsed ({e.high})'
+        return (
+            f'learning (two crops of one image are {100 * e.same:.0f} % alike, different images '
+            f'{100 * e.alike:.0f} %)'
+        )
+
+    def before_train(self, runner) -> None:
+        self.first_loss: float | None = None
+        self.seen: list[torch.Tensor] = []  # parameters of the teacher at the log before
+        self.judged_at = runner.iter
+        self.limits = unwrap(runner.model).limits()
+
+    @torch.no_grad()
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        model = unwrap(runner.model)
+        if not is_logged(runner, batch_idx) or getattr(model, 'latest_views', None) is None:
+            return
+        views = [torch.cat(all_gather(view.contiguous())) for view in model.latest_views]
+        first, second = views[0], views[-1]  # the same where there is one view
+        rank = effective_rank(first)
+        alike, found = mean_cosine(first), self_retrieval(first, second)
+        for name, value in dict(
+            effective_rank=rank, cosine_different=alike, self_retrieval=found
+        ).items():
+            runner.message_hub.update_scalar(f'train/{name}', value)
+        loss = float(outputs['loss'])
+        self.first_loss = loss if self.first_loss is None else self.first_loss
+        low = high = None
+        for key, limits in self.limits.items():
+            says = limits.reached(float(outputs[key]), self.margin)
+            low, high = (
+                low or (says == limits.at_low and says),
+                high or (says == limits.at_high and says),
+            )
+        verdict = self.verdict(
+            Evidence(
+                iteration=runner.iter,
+                alike=alike,
+                same=paired_cosine(first, second),
+                rank=rank,
+                found=found,
+                loss=loss,
+                first_loss=self.first_loss,
+                low=low or None,
+                high=high or None,
+                still=self._teacher_is_still(model, runner.iter),
+            )
+        )
+        runner.message_hub.update_info('verdict', verdict)
+
+    def _teacher_is_still(self, model, iteration: int) -> bool:
+        """Whether no watched parameter of a moving teacher has changed since the log before."""
+        if not model.has_ema_teacher or iteration == self.judged_at:
+            return False
+        self.judged_at = iteration
+        moved = [
+            (theirs, ours)
+            for theirs, ours in zip(
+                model.teacher.parameters(), model.student.parameters(), strict=True
+            )
+            if ours.requires_grad
+        ]
+        moved.sort(key=lambda pair: pair[0].numel())
+        before, self.seen = self.seen, [theirs.clone() for theirs, _ in moved[:WATCHED]]
+        same_as_student = all(theirs.equal(ours.to(theirs)) for theirs, ours in moved[:WATCHED])
+        return bool(before) and not same_as_student and all(map(torch.equal, before, self.seen))

@@ -1,0 +1,84 @@
+"""What a person sees of a run: what was found, what will happen, progress, warnings.
+
+Everything else (environment, config, lists of hooks) goes to the log file only.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from dino_mm.registry import RUNNERS
+
+#: Files of MMEngine whose notes are progress, and the one through which others write theirs.
+PROGRESS = ('logger_hook.py', 'checkpoint_hook.py', 'early_stopping_hook.py', 'logger.py')
+
+
+class ScreenFilter(logging.Filter):
+    """Lets warnings pass, notes of this project, and those of MMEngine that are progress.
+
+    That something of MMEngine's is deprecated concerns those who maintain the libraries.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        folder, file = os.path.split(record.pathname)
+        if 'mmengine' not in folder.split(os.sep):
+            return True
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            return 'deprecated' not in message
+        return file in PROGRESS and not message.startswith('Exp name')
+
+
+class ScreenFormatter(logging.Formatter):
+    """The time and the message; a level only where it is a warning or worse."""
+
+    def __init__(self) -> None:
+        super().__init__('%(asctime)s  %(message)s', datefmt='%H:%M:%S')
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if record.levelno < logging.WARNING:
+            return line
+        return line.replace('  ', f'  {record.levelname.capitalize()}: ', 1)
+
+
+def clear_screen_of(logger: MMLogger) -> None:
+    """Makes the screen of a logger that of this module; its log file stays complete."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(
+            handler, logging.FileHandler
+        ):
+            handler.addFilter(ScreenFilter())
+            handler.setFormatter(ScreenFormatter())
+
+
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Silences what other packages say when they are imported, but not their errors."""
+    handlers = MMLogger.get_current_instance().handlers
+    levels = [handler.level for handler in handlers]
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter('ignore')
+        for handler in handlers:
+            handler.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for handler, level in zip(handlers, levels, strict=True):
+                handler.setLevel(level)
+
+
+@RUNNERS.register_module()
+class PlainRunner(Runner):
+    """MMEngine's Runner with a screen that a newcomer can read."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        clear_screen_of(logger)
+        return logger
