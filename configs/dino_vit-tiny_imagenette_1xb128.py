@@ -1,27 +1,17 @@
-"""DINO, a ViT of width 128, on thumbnails of ImageNette or of any folder: a small machine.
+"""DINO with the coding rate, a ViT of width 128, on thumbnails of ImageNette or of any folder.
 
 Command: python tools/train.py configs/dino_vit-tiny_imagenette_1xb128.py
-Another folder: --cfg-options train_dataloader.dataset.data_root=FOLDER
+Another folder: python tools/pretrain.py FOLDER chooses a recipe for its images and the machine.
 Cost and result: see docs/model_zoo.md.
 """
 
 _base_ = [
-    './_base_/models/dino_vit-s16_small_data.py',
+    './_base_/models/dino_vit-tiny_conv.py',
     './_base_/datasets/imagenet.py',
-    './_base_/schedules/dino_small_data.py',
+    './_base_/schedules/dino_short.py',
 ]
 
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dims=128, num_layers=4, num_heads=4),
-        img_size=48,
-        patch_size=8,
-        drop_path_rate=0.0,
-        weight_init='xavier',  # the published one is made for widths of 384 and more
-    ),
-    head=dict(in_dim=128, out_dim=1024, hidden_dim=512, bottleneck_dim=64),
-    loss=dict(warmup_teacher_temp=0.02, teacher_temp=0.03, warmup_teacher_temp_epochs=30),
-)
+model = dict(backbone=dict(img_size=48))
 train_dataloader = dict(
     batch_size=128,
     num_workers=1,
@@ -43,6 +33,4 @@ train_dataloader = dict(
         ],
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = dict(warmup=5)
 train_cfg = dict(max_epochs=60)
