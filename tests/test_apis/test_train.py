@@ -49,9 +49,9 @@ def test_quickstart_on_two_processes(cache, tmp_path) -> None:
     done = run(command, env=environment)
     log = done.stdout + done.stderr
     assert done.returncode == 0, log
-    for text in ('raw pixels', 'untrained backbone', 'gain over', 'attention.png', 'eta:'):
+    for text in ('raw pixels', 'untrained backbone', 'gain over', 'attention.png', ' left  '):
         assert text in log, text
-    names = {'backbone.pth', 'curves.png', 'attention.png', 'epoch_2.pth'}
+    names = {'backbone.pth', 'curves.png', 'attention.png', 'neighbors.png', 'epoch_2.pth'}
     assert names <= {path.name for path in tmp_path.iterdir()}
     backbone = torch.load(tmp_path / 'backbone.pth', weights_only=True)
     state = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)['state_dict']
@@ -96,7 +96,7 @@ def interrupted(command: list[str], send: Callable, **kwargs) -> tuple[int, str]
         **kwargs,
     )
     for line in process.stdout:
-        if 'Epoch(train)' in line:
+        if '  step ' in line:
             break
     time.sleep(1)
     send(process)

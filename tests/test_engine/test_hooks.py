@@ -269,14 +269,3 @@ def test_a_fitting_checkpoint_is_taken_over(make_runner, tmp_path) -> None:
     runner.load_or_resume()
     for name, value in source.model.state_dict().items():
         assert runner.model.state_dict()[name].equal(value)
-
-
-def test_attention_picture_of_a_bfloat16_teacher_and_images_of_several_sizes(
-    toy_model, tmp_path
-) -> None:
-    model = MODELS.build(toy_model | dict(teacher_dtype='bfloat16')).eval()
-    sides = [32] * 8 + [48, 32]
-    images = [dict(inputs=torch.randint(0, 256, (3, 32, s)).byte()) for s in sides]
-    runner = SimpleNamespace(val_dataloader=SimpleNamespace(dataset=images))
-    ReportHook(attention_images=2)._draw_attention(runner, model, tmp_path / 'attention.png')
-    assert (tmp_path / 'attention.png').stat().st_size > 1000

@@ -20,7 +20,7 @@ class Signal(Hook):
 
 
 RUNNERS = dict(
-    Runner={},
+    PlainRunner={},
     FlexibleRunner=dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo'))),
 )
 
@@ -28,9 +28,9 @@ RUNNERS = dict(
 @pytest.mark.parametrize(
     'kind, number, iteration, when',
     [
-        ('Runner', signal.SIGINT, 0, 'during'),
-        ('Runner', signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
-        ('Runner', signal.SIGINT, 4, 'before'),
+        ('PlainRunner', signal.SIGINT, 0, 'during'),
+        ('PlainRunner', signal.SIGTERM, 2, 'during'),  # the last iteration of an epoch
+        ('PlainRunner', signal.SIGINT, 4, 'before'),
         ('FlexibleRunner', signal.SIGINT, 4, 'before'),
         ('FlexibleRunner', signal.SIGTERM, 4, 'during'),
     ],

@@ -1,6 +1,7 @@
 """A handful of images, and what a network makes of them: where it looks, what it finds alike."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,14 +33,14 @@ def pictures_of(dataset: Sequence, count: int) -> tuple[Tensor, Tensor]:
     for evaluation, uint8.
 
     Of a data set that holds a bank and queries the first come from its end, where the queries are.
+    Images of another size than most are left out.
     """
     chosen = spread(len(dataset) * 0.85, len(dataset), count)
     others = spread(0, len(dataset) * 0.85, GALLERY)
-    images = [dataset[i]['inputs'] for i in chosen + others]
-    same = [image.shape == images[0].shape for image in images]
-    queries = [image for image, fits in zip(images[: len(chosen)], same, strict=False) if fits]
-    rest = [image for image, fits in zip(images, same, strict=True) if fits][len(queries) :]
-    return torch.stack(queries), torch.stack(rest)
+    images = {i: dataset[i]['inputs'] for i in chosen + others}
+    shapes = Counter(image.shape for image in images.values())
+    usual = {i for i, image in images.items() if image.shape == shapes.most_common(1)[0][0]}
+    return tuple(torch.stack([images[i] for i in part if i in usual]) for part in (chosen, others))
 
 
 def unlabeled_pictures_of(dataset: BaseDataset, count: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,93 @@
+"""Runs made to fail each way, and what is said of them."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dino_mm.engine.hooks import VerdictHook
+from dino_mm.evaluation.functional import (
+    effective_rank,
+    mean_cosine,
+    paired_cosine,
+    self_retrieval,
+)
+
+
+def test_effective_rank() -> None:
+    line = torch.arange(8.0)[:, None] * torch.tensor([[1.0, 2.0, 3.0]]) + 5
+    assert effective_rank(line) == pytest.approx(1, abs=1e-3)
+    corners = torch.cat([torch.eye(4), -torch.eye(4)])
+    assert effective_rank(corners + 7) == pytest.approx(4, rel=1e-4)
+    assert effective_rank(torch.ones(5, 3)) == pytest.approx(1, abs=1e-3)
+
+
+def test_cosines() -> None:
+    x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    assert mean_cosine(x) == pytest.approx(1 / 3)
+    assert mean_cosine(torch.ones(4, 3)) == pytest.approx(1)
+    assert paired_cosine(x, x.flip(1)) == pytest.approx(0)
+
+
+def test_self_retrieval() -> None:
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    assert self_retrieval(x, x) == 100
+    assert self_retrieval(x, x.roll(1, dims=0)) == 0
+    assert self_retrieval(torch.ones(6, 4), torch.ones(6, 4)) == 0
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory) -> Path:
+    """Sixteen images that differ: colored gratings."""
+    folder = tmp_path_factory.mktemp('gratings')
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:40, :40] / 40
+    for index in range(16):
+        wave = np.sin(rng.uniform(5, 40) * rows + rng.uniform(5, 40) * columns)
+        color = rng.uniform(0, 127, 3)
+        pixels = 128 + wave[..., None] * color
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f'{index:02d}.png')
+    return folder
+
+
+CODING_RATE = {'model.objectives': dict(coding_rate=dict(type='CodingRateLoss'))}
+WAYS = {
+    'learning': CODING_RATE | {'optim_wrapper.optimizer.lr': 1e-3},
+    'plateau (outputs of different images are': {'optim_wrapper.optimizer.lr': 3e-3},
+    'collapsed (The teacher answers every image with one prototype': {
+        'model.loss.teacher_temp': 1e-4,
+        'model.loss.warmup_teacher_temp': 1e-4,
+        'model.loss.center_momentum': 1.0,
+        'model.loss.student_temp': 0.01,
+    },
+    'collapsed (The teacher prefers no prototype': CODING_RATE
+    | {'model.loss.teacher_temp': 50.0, 'model.loss.warmup_teacher_temp': 50.0},
+    'standing still': CODING_RATE | {'default_hooks.ema.momentum': 1.0},
+    'diverging': CODING_RATE | {'optim_wrapper.optimizer.lr': 1e4, 'optim_wrapper.clip_grad': None},
+}
+
+
+@pytest.mark.parametrize('verdict', WAYS)
+def test_verdicts(make_runner, photos, verdict) -> None:
+    changes = copy.deepcopy(WAYS[verdict])
+    runner = make_runner(
+        **{
+            'train_cfg.max_epochs': 50,  # of two steps
+            'train_dataloader.batch_size': 8,
+            'train_dataloader.dataset.data_root': str(photos),
+            'default_hooks.logger': dict(type='TimedLoggerHook', interval=1),
+            'default_hooks.verdict': dict(type='VerdictHook'),
+            'log_processor': dict(type='PlainLogProcessor'),
+            'log_level': 'INFO',
+        }
+        | changes
+    )
+    runner.train()
+    lines = [line for line in Path(runner.logger.log_file).read_text().splitlines() if '  step ' in line]
+    assert len(lines) == 100 and lines[0].endswith('starting')
+    assert f'  {verdict}' in lines[-1], lines[::10]
+    scalars = runner.message_hub.log_scalars
+    assert {'train/effective_rank', 'train/cosine_different', 'train/self_retrieval'} <= set(scalars)
