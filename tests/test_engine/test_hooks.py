@@ -1,14 +1,13 @@
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 
-from dino_mm.engine.hooks import EMAHook, ReportHook
+from dino_mm.engine.hooks import EMAHook
 from dino_mm.models.algorithms import ema_update_
-from dino_mm.registry import HOOKS, MODELS
+from dino_mm.registry import HOOKS
 from dino_mm.utils.schedules import cosine_schedule
 
 

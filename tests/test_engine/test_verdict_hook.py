@@ -1,6 +1,8 @@
 """Runs made to fail each way, and what is said of them."""
 
 import copy
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dino_mm.engine.hooks import VerdictHook
+from dino_mm.engine.hooks.verdict_hook import Evidence, VerdictHook
 from dino_mm.evaluation.functional import (
     effective_rank,
     mean_cosine,
     paired_cosine,
     self_retrieval,
 )
+
+STEPS = 25
 
 
 def test_effective_rank() -> None:
@@ -23,6 +27,7 @@ def test_effective_rank() -> None:
     corners = torch.cat([torch.eye(4), -torch.eye(4)])
     assert effective_rank(corners + 7) == pytest.approx(4, rel=1e-4)
     assert effective_rank(torch.ones(5, 3)) == pytest.approx(1, abs=1e-3)
+    assert math.isnan(effective_rank(torch.full((5, 3), torch.nan)))
 
 
 def test_cosines() -> None:
@@ -55,7 +60,7 @@ def photos(tmp_path_factory) -> Path:
 
 CODING_RATE = {'model.objectives': dict(coding_rate=dict(type='CodingRateLoss'))}
 WAYS = {
-    'learning': CODING_RATE | {'optim_wrapper.optimizer.lr': 1e-3},
+    'learning': CODING_RATE,
     'plateau (outputs of different images are': {'optim_wrapper.optimizer.lr': 3e-3},
     'collapsed (The teacher answers every image with one prototype': {
         'model.loss.teacher_temp': 1e-4,
@@ -66,28 +71,59 @@ WAYS = {
     'collapsed (The teacher prefers no prototype': CODING_RATE
     | {'model.loss.teacher_temp': 50.0, 'model.loss.warmup_teacher_temp': 50.0},
     'standing still': CODING_RATE | {'default_hooks.ema.momentum': 1.0},
-    'diverging': CODING_RATE | {'optim_wrapper.optimizer.lr': 1e4, 'optim_wrapper.clip_grad': None},
+    'diverging (the weights have grown': CODING_RATE | {'optim_wrapper.optimizer.lr': 10.0},
+    'diverging (the loss is nan': CODING_RATE | {'optim_wrapper.optimizer.lr': 1e30},
 }
 
 
 @pytest.mark.parametrize('verdict', WAYS)
 def test_verdicts(make_runner, photos, verdict) -> None:
-    changes = copy.deepcopy(WAYS[verdict])
     runner = make_runner(
         **{
-            'train_cfg.max_epochs': 50,  # of two steps
-            'train_dataloader.batch_size': 8,
+            'model.backbone.weight_init': 'xavier',
+            'model.head.hidden_dim': 64,
+            'model.head.bottleneck_dim': 32,
+            'optim_wrapper.optimizer.lr': 1e-3,
+            'param_scheduler.warmup': '20%',
+            'train_cfg.max_epochs': STEPS,  # of one step
+            'train_dataloader.batch_size': 16,
             'train_dataloader.dataset.data_root': str(photos),
             'default_hooks.logger': dict(type='TimedLoggerHook', interval=1),
+            'default_hooks.checkpoint': dict(type='CheckpointHook', interval=STEPS),
             'default_hooks.verdict': dict(type='VerdictHook'),
             'log_processor': dict(type='PlainLogProcessor'),
             'log_level': 'INFO',
         }
-        | changes
+        | copy.deepcopy(WAYS[verdict])
     )
     runner.train()
-    lines = [line for line in Path(runner.logger.log_file).read_text().splitlines() if '  step ' in line]
-    assert len(lines) == 100 and lines[0].endswith('starting')
-    assert f'  {verdict}' in lines[-1], lines[::10]
+    log = Path(runner.logger.log_file).read_text()
+    lines = [line for line in log.splitlines() if '  step ' in line]
+    assert len(lines) == STEPS, log
+    assert lines[0].endswith('starting'), log
+    assert f'  {verdict}' in lines[-1], log
     scalars = runner.message_hub.log_scalars
-    assert {'train/effective_rank', 'train/cosine_different', 'train/self_retrieval'} <= set(scalars)
+    assert {'train/effective_rank', 'train/cosine_different', 'train/self_retrieval'} <= set(
+        scalars
+    )
+
+
+GOOD = Evidence(iteration=100, alike=0.1, same=0.5, rank=9, loss=3.0, growth=1.5)
+
+
+@pytest.mark.parametrize(
+    'change, verdict',
+    [
+        (dict(), 'learning (two crops of one image are 50 % alike, different images 10 %)'),
+        (dict(iteration=19), 'starting'),
+        (dict(alike=0.97, same=0.98), 'plateau (outputs of different images are 97 % alike'),
+        (dict(alike=0.99999, same=1.0), 'collapsed (the outputs of all images are the same'),
+        (dict(rank=1.5), 'plateau (the outputs of all images lie on a line'),
+        (dict(same=0.11), 'plateau (two crops of one image are no more alike than different'),
+        (dict(loss=math.nan), 'diverging (the loss is nan'),
+        (dict(growth=math.nan), 'diverging (the weights'),
+        (dict(still=True), 'standing still'),
+    ],
+)
+def test_verdict_of_evidence(change: dict, verdict: str) -> None:
+    assert VerdictHook().verdict(replace(GOOD, **change)).startswith(verdict)

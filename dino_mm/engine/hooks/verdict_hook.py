@@ -1,5 +1,6 @@
 """Says at every log whether the run learns, without labels."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from .utils import is_logged
 
 #: Parameters of the teacher that are watched: its smallest ones, at most so many.
 WATCHED = 8
+SLOWER = 'lower optim_wrapper.optimizer.lr'
 CURE = "add model.objectives=dict(coding_rate=dict(type='CodingRateLoss'))"
 
 
@@ -32,9 +34,8 @@ class Evidence:
         alike: Mean cosine between the vectors of different images.
         same: Mean cosine between two crops of one image.
         rank: Effective rank of the vectors.
-        found: Percentage of images found by another crop of themselves.
         loss: Training loss.
-        first_loss: That of the first log.
+        growth: Norm of the student's weights, relative to that at the start.
         low: What an objective says of a value at the lower end of its range, if it is there.
         high: The same for the upper end.
         still: Whether the teacher has not moved since the log before.
@@ -44,9 +45,8 @@ class Evidence:
     alike: float
     same: float
     rank: float
-    found: float
     loss: float
-    first_loss: float
+    growth: float
     low: str | None = None
     high: str | None = None
     still: bool = False
@@ -57,8 +57,9 @@ class VerdictHook(Hook):
     """Judges the vectors that the network makes of the present batch, wherever the logger writes.
 
     The log line ends with one verdict: ``learning``, ``plateau``, ``collapsed``, ``diverging`` or
-    ``standing still`` (``starting`` at first), each with its reason and, where it is bad, with what to change. The values
-    behind it are logged as ``effective_rank``, ``cosine_different`` and ``self_retrieval``.
+    ``standing still`` (``starting`` at first), each with its reason and, where it is bad, with what
+    to change. The values behind it are logged as ``effective_rank``, ``cosine_different`` and
+    ``self_retrieval``.
 
     The vectors are those of the bottleneck (of the backbone where the head has none), of the two
     global views, by the network that is exported. With several processes they are gathered.
@@ -68,9 +69,12 @@ class VerdictHook(Hook):
             count as too alike.
         plateau_rank (float): Effective rank below which they count as lying on a line.
         collapsed_cosine (float): Mean cosine from which on they count as constant.
+        least_gap (float): Least excess of the cosine between two crops of one image over that
+            between different images.
         margin (float): Distance of a value with limits (such as the teacher's entropy) to one of
             them, relative to its range, below which it counts as reached.
-        diverging (float): Factor of the first logged loss above which the loss counts as growing.
+        diverging (float): Factor by which the norm of the student's weights may grow before the
+            learning rate counts as too high.
         start (int): Iterations of a run before which it is too early for a verdict.
     """
 
@@ -79,37 +83,35 @@ class VerdictHook(Hook):
         plateau_cosine: float = 0.9,
         plateau_rank: float = 2.0,
         collapsed_cosine: float = 0.9999,
+        least_gap: float = 0.02,
         margin: float = 0.002,
-        diverging: float = 3.0,
+        diverging: float = 10.0,
         start: int = 20,
     ) -> None:
         check_number('VerdictHook.plateau_cosine', plateau_cosine, above=-1, at_most=1)
         check_number('VerdictHook.plateau_rank', plateau_rank, at_least=1)
         check_number('VerdictHook.collapsed_cosine', collapsed_cosine, above=-1, at_most=1)
+        check_number('VerdictHook.least_gap', least_gap, at_least=0, below=2)
         check_number('VerdictHook.margin', margin, at_least=0, below=0.5)
         check_number('VerdictHook.diverging', diverging, above=1)
         self.plateau_cosine, self.plateau_rank = plateau_cosine, plateau_rank
-        self.collapsed_cosine = collapsed_cosine
+        self.collapsed_cosine, self.least_gap = collapsed_cosine, least_gap
         check_number('VerdictHook.start', start, whole=True, at_least=0)
         self.margin, self.diverging, self.start = margin, diverging, start
 
     def verdict(self, evidence: Evidence) -> str:
         """One sentence of :class:`Evidence`."""
         e = evidence
-        if not e.loss < self.diverging * abs(e.first_loss):  # of which NaN is a case too
-            return (
-                f'diverging (the loss is {e.loss:.3g} and began at {e.first_loss:.3g}: lower '
-                'optim_wrapper.optimizer.lr or optim_wrapper.clip_grad)'
-            )
+        if not math.isfinite(e.loss):
+            return f'diverging (the loss is {e.loss}: {SLOWER})'
+        if not e.growth < self.diverging:  # NaN counts too
+            return f'diverging (the weights have grown {e.growth:.0f}-fold: {SLOWER})'
         if e.iteration < self.start:
             return 'starting'
         if e.low:
             return f'collapsed ({e.low})'
         if e.alike > self.collapsed_cosine:
-            return (
-                'collapsed (the outputs of all images are the same: lower '
-                f'optim_wrapper.optimizer.lr, or {CURE})'
-            )
+            return f'collapsed (the outputs of all images are the same: {SLOWER}, or {CURE})'
         if e.still:
             return (
                 'standing still (the teacher does not move: lower momentum of EMAHook, which is 1 '
@@ -119,6 +121,11 @@ class VerdictHook(Hook):
             return f'plateau (outputs of different images are {100 * e.alike:.0f} % alike: {CURE})'
         if e.rank < self.plateau_rank:
             return f'plateau (the outputs of all images lie on a line: {CURE})'
+        if e.same - e.alike < self.least_gap:
+            return (
+                'plateau (two crops of one image are no more alike than different images: '
+                f'{SLOWER}, or raise global_scale of DINOMultiCrop)'
+            )
         if e.high:
             return f'collapsed ({e.high})'
         return (
@@ -127,10 +134,10 @@ class VerdictHook(Hook):
         )
 
     def before_train(self, runner) -> None:
-        self.first_loss: float | None = None
         self.seen: list[torch.Tensor] = []  # parameters of the teacher at the log before
         self.judged_at = runner.iter
         self.limits = unwrap(runner.model).limits()
+        self.first_norm = _norm(unwrap(runner.model).student)
 
     @torch.no_grad()
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -145,26 +152,20 @@ class VerdictHook(Hook):
             effective_rank=rank, cosine_different=alike, self_retrieval=found
         ).items():
             runner.message_hub.update_scalar(f'train/{name}', value)
-        loss = float(outputs['loss'])
-        self.first_loss = loss if self.first_loss is None else self.first_loss
-        low = high = None
-        for key, limits in self.limits.items():
-            says = limits.reached(float(outputs[key]), self.margin)
-            low, high = (
-                low or (says == limits.at_low and says),
-                high or (says == limits.at_high and says),
-            )
+        said = [
+            (limits.reached(float(outputs[key]), self.margin), limits)
+            for key, limits in self.limits.items()
+        ]
         verdict = self.verdict(
             Evidence(
                 iteration=runner.iter,
                 alike=alike,
                 same=paired_cosine(first, second),
                 rank=rank,
-                found=found,
-                loss=loss,
-                first_loss=self.first_loss,
-                low=low or None,
-                high=high or None,
+                loss=float(outputs['loss']),
+                growth=_norm(model.student) / self.first_norm,
+                low=next((text for text, limits in said if text == limits.at_low), None),
+                high=next((text for text, limits in said if text == limits.at_high), None),
                 still=self._teacher_is_still(model, runner.iter),
             )
         )
@@ -186,3 +187,9 @@ class VerdictHook(Hook):
         before, self.seen = self.seen, [theirs.clone() for theirs, _ in moved[:WATCHED]]
         same_as_student = all(theirs.equal(ours.to(theirs)) for theirs, ours in moved[:WATCHED])
         return bool(before) and not same_as_student and all(map(torch.equal, before, self.seen))
+
+
+def _norm(network: torch.nn.Module) -> float:
+    """Euclidean norm of all parameters together."""
+    norms = torch._foreach_norm([p.detach() for p in network.parameters()])
+    return float(torch.stack(norms).norm())

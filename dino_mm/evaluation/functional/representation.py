@@ -1,5 +1,7 @@
 """What vectors of a batch tell about a representation, without labels."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +14,7 @@ def effective_rank(x: Tensor) -> float:
         \exp\left(-\sum_k p_k \ln p_k\right), \qquad p_k = \sigma_k / \sum_j \sigma_j
 
     with the singular values :math:`\sigma` of the centered rows. 1 where all rows lie on a line,
-    at most min(n - 1, d).
+    at most min(n - 1, d), and NaN where a value is not finite.
 
     Args:
         x (Tensor): (n, d).
@@ -21,6 +23,8 @@ def effective_rank(x: Tensor) -> float:
     nothing about images.
     """
     x = x.float()
+    if not x.isfinite().all():
+        return math.nan
     values = torch.linalg.svdvals(x - x.mean(dim=0))
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return float(torch.special.entr(shares).sum().exp())

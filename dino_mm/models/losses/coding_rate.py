@@ -28,14 +28,15 @@ def coding_rate(gram: Tensor, count: int, eps: float) -> Tensor:
         eps (float): Distortion.
 
     Returns:
-        Tensor: (...).
+        Tensor: (...), NaN where the product is not finite.
 
     Source: arXiv 2006.08558, equation 1, with the factor of SimDINO (arXiv 2502.10385).
     """
     width = gram.shape[-1]
     identity = torch.eye(width, dtype=gram.dtype, device=gram.device)
-    factor = torch.linalg.cholesky(identity + gram * (width / (count * eps)))
+    factor, failed = torch.linalg.cholesky_ex(identity + gram * (width / (count * eps)))
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    log_det = log_det.where(failed == 0, torch.nan)  # of vectors that are not finite
     return (width + count) / (width * count) / 2 * log_det
 
 
