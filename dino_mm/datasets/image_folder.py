@@ -1,35 +1,118 @@
-"""Unlabeled images in a folder, at any depth."""
+"""Unlabeled images in folders, at any depth, or from lists."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from PIL import Image
 
 from dino_mm.registry import DATASETS
 
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
+from .list_file import read_list
+from .scan import IMAGE_EXTENSIONS, Scan, scan_folder
+
+#: Endings of files that list images.
+LIST_EXTENSIONS = ('.txt', '.csv', '.tsv', '.lst')
+#: Those of files that may hold several images.
+PAGED_EXTENSIONS = ('.tif', '.tiff', '.gif', '.apng', '.webp')
+#: How many of the first images of a list have to exist.
+CHECKED = 16
+
+
+def find_images(
+    data_root: str | Sequence[str],
+    ann_file: str = '',
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+) -> Scan:
+    """The images of folders and lists, in the order they are given.
+
+    Args:
+        data_root (str | Sequence[str]): Folders, and files that list images.
+        ann_file (str): A list of images with paths relative to ``data_root``, instead of all.
+        extensions (Sequence[str]): File name endings that count, in lower case.
+
+    Raises:
+        TypeError: ``data_root`` is no text.
+        FileNotFoundError: A folder or file does not exist, or there is no image.
+        ValueError: A list cannot be read.
+    """
+    roots = [data_root] if isinstance(data_root, (str, os.PathLike)) else data_root
+    if not isinstance(roots, (list, tuple)) or not all(
+        isinstance(root, (str, os.PathLike)) for root in roots
+    ):
+        raise TypeError(
+            f'data_root must be a folder, a list file or several of them, got {data_root!r}: on a '
+            'command line put a name that reads as a number in quotes twice, as in '
+            """data_root="'2024'\""""
+        )
+    if ann_file and len(roots) != 1:
+        raise ValueError('ann_file goes with one data_root: name list files as data_root instead')
+    files, passed_over = [], Counter()
+    for root in map(os.fspath, roots):
+        if ann_file:
+            files += _listed(ann_file, root, extensions)
+        elif root.lower().endswith(LIST_EXTENSIONS) and os.path.isfile(root):
+            files += _listed(root, os.path.dirname(root), extensions)
+        elif os.path.isdir(root):
+            scan = scan_folder(root, extensions)
+            files += scan.files
+            passed_over.update(scan.passed_over)
+        else:
+            raise FileNotFoundError(
+                f'image folder {root!r} does not exist: set data_root in the config or by '
+                '--cfg-options train_dataloader.dataset.data_root=FOLDER'
+                + (' (a comma separates several folders)' if len(roots) > 1 else '')
+            )
+    found = Scan(files, passed_over)
+    if not files:
+        others = found.describe_passed_over()
+        raise FileNotFoundError(
+            f'no image in {ann_file or data_root!r}: looked for {", ".join(extensions)}'
+            + (f', and found {others}' if others else '')
+        )
+    return found
+
+
+def _listed(file: str, folder: str, extensions: Sequence[str]) -> list[str]:
+    """Paths of a list file, relative ones from ``folder``."""
+    items = read_list(file, extensions)
+    for item in items[:CHECKED]:
+        if not os.path.isfile(os.path.join(folder, item.path)):
+            raise FileNotFoundError(
+                f'{file}, line {item.line}: {os.path.join(folder, item.path)} does not exist. '
+                'Paths are relative to data_root'
+            )
+    return [os.path.join(folder, item.path) for item in items]
 
 
 @DATASETS.register_module()
 class UnlabelledImageFolder(BaseDataset):
-    """Every image below a folder, sorted by path; hidden files and folders are left out.
+    """Every image below folders, sorted by path; hidden files and folders are left out.
 
     Args:
-        data_root (str): The folder.
-        ann_file (str): Text file with one path per line, relative to ``data_root``, instead of
-            all images. What follows the path after white space, such as a label, is not read.
+        data_root (str | list[str]): The folder, or several. A file named ``.txt``, ``.csv``,
+            ``.tsv`` or ``.lst`` counts as a list of images with paths relative to its own folder.
+        ann_file (str): Text or CSV file with one path per line, relative to ``data_root``, instead
+            of all images (see :func:`~dino_mm.datasets.list_file.read_list`). What follows the
+            path, such as a label, is not read.
         extensions (Sequence[str]): File name endings that count, in either case.
+        pages (bool): Every page of a TIFF and every frame of an animation counts as an image,
+            instead of the first alone. All such files are opened at the start.
         pipeline (list): Transforms.
 
     Raises:
+        TypeError: ``data_root`` is no text.
         FileNotFoundError: No such folder, or no image in it.
     """
 
     def __init__(
         self,
-        data_root: str,
+        data_root: str | list[str],
         ann_file: str = '',
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        pages: bool = False,
         pipeline: list | tuple = (),
         **kwargs,
     ) -> None:
@@ -39,40 +122,33 @@ class UnlabelledImageFolder(BaseDataset):
                 f"('.jpg', '.png'), got {extensions!r}"
             )
         self.extensions = tuple(extension.lower() for extension in extensions)
-        super().__init__(data_root=data_root, ann_file=ann_file, pipeline=list(pipeline), **kwargs)
+        self.roots, self.pages = data_root, pages
+        one = data_root if isinstance(data_root, str) else ''
+        super().__init__(data_root=one, ann_file=ann_file, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        if not os.path.isdir(self.data_root):
-            raise FileNotFoundError(
-                f'image folder {self.data_root!r} does not exist: set data_root in the config or '
-                'by --cfg-options train_dataloader.dataset.data_root=FOLDER'
+        found = find_images(self.roots, self.ann_file, self.extensions)
+        if found.passed_over:
+            print_log(
+                f'{len(found.files):,} images in {self.roots}; passed over: '
+                f'{found.describe_passed_over()}',
+                'current',
             )
-        paths = self._listed() if self.ann_file else self._found()
-        if not paths:
-            raise FileNotFoundError(
-                f'no image in {self.ann_file or self.data_root!r}: looked for '
-                f'{", ".join(self.extensions)}'
-            )
-        return [dict(img_path=path) for path in paths]
+        if not self.pages:
+            return [dict(img_path=path) for path in found.files]
+        return [
+            dict(img_path=path, page=page)
+            for path in found.files
+            for page in range(count_pages(path))
+        ]
 
-    def _listed(self) -> list[str]:
-        with open(self.ann_file) as file:
-            lines = (line.strip() for line in file)
-            # A path may hold blanks: only what follows the file name ending is cut off.
-            return [os.path.join(self.data_root, self._path_of(line)) for line in lines if line]
 
-    def _path_of(self, line: str) -> str:
-        if line.lower().endswith(self.extensions):
-            return line
-        return line.rsplit(maxsplit=1)[0]
-
-    def _found(self) -> list[str]:
-        paths = []
-        for folder, subfolders, files in os.walk(self.data_root, followlinks=True):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-            paths += [
-                os.path.join(folder, name)
-                for name in sorted(files)
-                if name.lower().endswith(self.extensions) and not name.startswith('.')
-            ]
-        return paths
+def count_pages(path: str) -> int:
+    """Pages or frames of a file; 1 of a kind that holds one image."""
+    if not path.lower().endswith(PAGED_EXTENSIONS):
+        return 1
+    try:
+        with Image.open(path) as image:
+            return getattr(image, 'n_frames', 1)
+    except OSError:
+        return 1  # a broken file is named when it is read

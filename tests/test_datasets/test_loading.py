@@ -79,14 +79,18 @@ def test_broken_files_can_be_passed_over(image_folder) -> None:
     assert all(item['img'].mode == 'RGB' for item in items)
 
 
-def test_images_above_the_limit_of_pillow_can_be_passed_over(image_folder, monkeypatch) -> None:
-    big = image_folder / 'part0' / 'deep' / '00.png'
-    Image.new('RGB', (200, 200)).save(big)
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10_000)  # an error from twice as many
-    with pytest.raises(OSError, match=r'00\.png.*exceeds limit.*ignore_broken=True'):
-        read_image(str(big))
-    with pytest.warns(UserWarning, match=r'00\.png'):
-        assert LoadImage(ignore_broken=True)(dict(img_path=str(big))) is None
+@pytest.mark.parametrize('options', [{}, dict(as_tensor=True), dict(channels=1)])
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_images_above_the_limit_are_not_decoded(tmp_path, options, suffix) -> None:
+    big = tmp_path / f'big{suffix}'
+    Image.new('L', (200, 100)).save(big)
+    small = LoadImage(max_pixels=20_000, **options)
+    assert small(dict(img_path=str(big)))['img_shape'] == (100, 200)
+    with pytest.raises(OSError, match=r'big.*200 x 100 pixels.*max_pixels=19999.*ignore_broken'):
+        LoadImage(max_pixels=19_999, **options)(dict(img_path=str(big)))
+    with pytest.warns(UserWarning, match='big'):
+        assert LoadImage(True, max_pixels=19_999, **options)(dict(img_path=str(big))) is None
+    assert Image.MAX_IMAGE_PIXELS is not None
 
 
 def test_folder_is_read_at_any_depth_in_order(image_folder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
+from dino_mm.datasets.scan import IMAGE_EXTENSIONS
 from dino_mm.utils.subsets import balanced_subset
 
 

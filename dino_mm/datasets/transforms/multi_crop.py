@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from dino_mm.registry import TRANSFORMS
 from dino_mm.utils.checks import as_pair, check_number, check_numbers
 
-from .functional import CropParams, apply_crop, draw_box, encode, opencv
+from .functional import CropParams, apply_crop, draw_box, encode, opencv, without_color
 from .loading import as_pillow, as_tensor
 
 #: Who does what: see :class:`DINOMultiCrop`.
@@ -25,18 +25,18 @@ def fit_canvas(image: Tensor, edge: int) -> tuple[Tensor, float, float]:
     """Puts an image into the upper left corner of a black square, scaled down if it is larger.
 
     Args:
-        image (Tensor): (3, H, W) uint8.
+        image (Tensor): (C, H, W) uint8.
         edge (int): Of the square.
 
     Returns:
-        tuple: The square (3, edge, edge), and by how much height and width were scaled.
+        tuple: The square (C, edge, edge), and by how much height and width were scaled.
     """
     height, width = image.shape[1:]
     scale = min(1.0, edge / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     if scale < 1:
         image = interpolate(image[None], size, mode='bicubic', antialias=True)[0]
-    canvas = image.new_zeros(3, edge, edge)
+    canvas = image.new_zeros(len(image), edge, edge)
     canvas[:, : size[0], : size[1]] = image
     return canvas, size[0] / height, size[1] / width
 
@@ -54,8 +54,11 @@ class DINOMultiCrop(BaseTransform):
     and a resumed run repeats none; otherwise on the worker's own seed. An image that a wrapper such
     as RepeatDataset shows several times in an epoch has several places.
 
-    Required key: ``img`` (PIL image, (3, H, W) uint8 RGB tensor, or (H, W, 3) uint8 BGR array as
-    mmcv loads it). Modified key: ``inputs``, a list of uint8 tensors (3, h, w), the global crops
+    Images of other than three channels get the operations that need no color: crop, flip,
+    brightness, contrast, blur and solarization. ``'pillow'`` leaves them to ``'opencv'``.
+
+    Required key: ``img`` (PIL image, (C, H, W) uint8 tensor, or (H, W, 3) uint8 BGR array as mmcv
+    loads it). Modified key: ``inputs``, a list of uint8 tensors (C, h, w), the global crops
     first; ``'device'`` and ``'decode'`` add what the data preprocessor needs to go on.
 
     Args:
@@ -209,14 +212,20 @@ class DINOMultiCrop(BaseTransform):
         )
 
     def transform(self, results: dict) -> dict:
-        pillow = self.backend == 'pillow'
-        image = (as_pillow if pillow else as_tensor)(results['img'])
+        image = results['img']
+        own_channels = isinstance(image, Tensor) and len(image) != 3
+        backend = 'opencv' if own_channels and self.backend == 'pillow' else self.backend
+        pillow = backend == 'pillow'
+        if not own_channels:
+            image = (as_pillow if pillow else as_tensor)(image)
         height, width = (image.height, image.width) if pillow else image.shape[1:]
         crops = self.draw(self._rng(results), height, width)
+        if own_channels:
+            crops = [without_color(crop) for crop in crops]
         mode, threshold = self.interpolation, self.solarize_threshold
         if pillow:
             return dict(inputs=[apply_crop(image, crop, mode, threshold) for crop in crops])
-        if self.backend == 'decode':
+        if backend == 'decode':
             canvas, vertical, horizontal = fit_canvas(image, self.canvas)
             boxes = np.array([crop.box for crop in crops], np.float32)
             return dict(
@@ -226,7 +235,7 @@ class DINOMultiCrop(BaseTransform):
                 photometric=encode(crops, threshold, self.max_blur),
             )
         resized = [opencv.resized_crop(image, crop, mode.value) for crop in crops]
-        if self.backend == 'opencv':
+        if backend == 'opencv':
             pairs = zip(resized, crops, strict=True)
             return dict(inputs=[opencv.photometric(*pair, threshold) for pair in pairs])
         return dict(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
+from dino_mm.datasets.scan import IMAGE_EXTENSIONS
 
 #: Label of pixels that belong to no object and are ignored.
 VOID = 255

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from dino_mm.datasets.image_folder import IMAGE_EXTENSIONS
+from dino_mm.datasets.scan import IMAGE_EXTENSIONS
 
 
 def images_config(data_root: str | None, config: str | None, image_size: int) -> dict:

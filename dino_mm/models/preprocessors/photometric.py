@@ -11,7 +11,12 @@ from torch import Tensor
 
 
 def to_gray(images: Tensor) -> Tensor:
-    """Luma (N, 1, H, W) of RGB (N, 3, H, W), with Pillow's integer weights."""
+    """Luma (N, 1, H, W) of RGB (N, 3, H, W), with Pillow's integer weights.
+
+    Of channels of another kind, their mean.
+    """
+    if images.shape[1] != 3:
+        return (images.mean(1, keepdim=True) + 0.5).floor()
     red, green, blue = images.split(1, dim=1)
     return ((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536).floor()
 
@@ -162,19 +167,19 @@ def crop_resize(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """V boxes of each image, resized by :func:`resize_weights`: ``Wy @ image @ Wx^T``.
 
     Args:
-        images (Tensor): (B, 3, H, W) uint8; what lies outside of the boxes does not matter.
+        images (Tensor): (B, C, H, W) uint8; what lies outside of the boxes does not matter.
         boxes (Tensor): (B, V, 4) ``top, left, height, width`` in pixels.
         size (tuple): Height h and width w of the crops.
 
     Returns:
-        Tensor: (V * B, 3, h, w) float32, 0 to 255, not rounded.
+        Tensor: (V * B, C, h, w) float32, 0 to 255, not rounded.
     """
-    batch, views = boxes.shape[:2]
+    (batch, views), channels = boxes.shape[:2], images.shape[1]
     top, left, height, width = boxes.float().unbind(-1)  # each (B, V)
     rows = resize_weights(top, height, size[0], images.shape[2])  # (B, V, h, H)
     columns = resize_weights(left, width, size[1], images.shape[3])  # (B, V, w, W)
-    x = images.permute(0, 2, 1, 3).flatten(2).float()  # (B, H, 3 W)
-    x = rows.flatten(1, 2) @ x  # (B, V h, 3 W)
-    x = x.view(batch * views, size[0] * 3, -1) @ columns.flatten(0, 1).mT  # (B V, h 3, w)
-    x = x.view(batch, views, size[0], 3, size[1]).permute(1, 0, 3, 2, 4)
-    return x.reshape(views * batch, 3, *size).clamp(0, 255)
+    x = images.permute(0, 2, 1, 3).flatten(2).float()  # (B, H, C W)
+    x = rows.flatten(1, 2) @ x  # (B, V h, C W)
+    x = x.view(batch * views, size[0] * channels, -1) @ columns.flatten(0, 1).mT  # (B V, h C, w)
+    x = x.view(batch, views, size[0], channels, size[1]).permute(1, 0, 3, 2, 4)
+    return x.reshape(views * batch, channels, *size).clamp(0, 255)

@@ -5,8 +5,8 @@ faster, within rounding, in a worker; ``encode`` hands them
 to :mod:`dino_mm.models.preprocessors`, which does so on the training device.
 """
 
-from .crop import CropParams, blur_kernel, draw_box
+from .crop import CropParams, blur_kernel, draw_box, without_color
 from .encode import encode
 from .pillow import apply_crop
 
-__all__ = ['CropParams', 'apply_crop', 'blur_kernel', 'draw_box', 'encode']
+__all__ = ['CropParams', 'apply_crop', 'blur_kernel', 'draw_box', 'encode', 'without_color']

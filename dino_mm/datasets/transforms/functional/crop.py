@@ -1,7 +1,7 @@
 """What is drawn for one crop."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class CropParams:
 
 #: Numbers of the adjustments in :attr:`CropParams.jitter`.
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
+
+
+def without_color(crop: CropParams) -> CropParams:
+    """The same crop for an image whose channels are not red, green and blue."""
+    jitter = [step for step in crop.jitter if step[0] in (BRIGHTNESS, CONTRAST)]
+    return replace(crop, jitter=jitter, gray=False)
 
 
 def draw_box(

@@ -18,12 +18,12 @@ def resized_crop(image: Tensor, crop: CropParams, interpolation: str) -> Tensor:
     """Cuts the box out and resizes it with antialiasing.
 
     Args:
-        image (Tensor): (3, H, W) uint8, fastest with the channels of a pixel side by side.
+        image (Tensor): (C, H, W) uint8, fastest with the channels of a pixel side by side.
         crop (CropParams): ``box`` and ``size``.
         interpolation (str): ``'bicubic'`` or ``'bilinear'``.
 
     Returns:
-        Tensor: (3, *size) uint8.
+        Tensor: (C, *size) uint8.
     """
     top, left, height, width = crop.box
     box = image[None, :, top : top + height, left : left + width]
@@ -31,6 +31,9 @@ def resized_crop(image: Tensor, crop: CropParams, interpolation: str) -> Tensor:
 
 
 def _gray(pixels: np.ndarray) -> np.ndarray:
+    """Gray levels of (H, W, 3) RGB; of channels of another kind their mean."""
+    if pixels.shape[-1] != 3:
+        return (pixels.mean(axis=-1) + 0.5).astype(np.uint8)
     return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
 
@@ -58,18 +61,19 @@ def photometric(crop: Tensor, params: CropParams, threshold: int) -> Tensor:
     """All that follows the resize: flip, color jitter, gray levels, blur, solarization.
 
     Args:
-        crop (Tensor): (3, h, w) uint8.
+        crop (Tensor): (C, h, w) uint8.
         params (CropParams): What to do.
         threshold (int): Of the solarization.
 
     Returns:
-        Tensor: (3, h, w) uint8, contiguous.
+        Tensor: (C, h, w) uint8, contiguous.
     """
     pixels = np.ascontiguousarray(crop.permute(1, 2, 0).numpy())
+    shape = pixels.shape
     if params.flip:
-        pixels = cv2.flip(pixels, 1)
+        pixels = cv2.flip(pixels, 1).reshape(shape)
     for adjustment, factor in params.jitter:
-        pixels = adjust(pixels, adjustment, factor)
+        pixels = adjust(pixels, adjustment, factor).reshape(shape)
     if params.gray:
         pixels = cv2.cvtColor(_gray(pixels), cv2.COLOR_GRAY2RGB)
     if params.blur:
@@ -77,4 +81,5 @@ def photometric(crop: Tensor, params: CropParams, threshold: int) -> Tensor:
         pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     if params.solarize:
         pixels = np.where(pixels < threshold, pixels, 255 - pixels)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    # OpenCV drops the dimension of a single channel.
+    return torch.from_numpy(pixels.reshape(shape)).permute(2, 0, 1).contiguous()
