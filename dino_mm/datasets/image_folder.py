@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from PIL import Image
 
 from dino_mm.registry import DATASETS
+from dino_mm.utils.checks import check_number
 
 from .list_file import read_list
 from .scan import IMAGE_EXTENSIONS, Scan, scan_folder
@@ -98,6 +99,7 @@ class UnlabelledImageFolder(BaseDataset):
             of all images (see :func:`~dino_mm.datasets.list_file.read_list`). What follows the
             path, such as a label, is not read.
         extensions (Sequence[str]): File name endings that count, in either case.
+        most (int, optional): Use so many images at most, spread evenly.
         pages (bool): Every page of a TIFF and every frame of an animation counts as an image,
             instead of the first alone. All such files are opened at the start.
         pipeline (list): Transforms.
@@ -112,6 +114,7 @@ class UnlabelledImageFolder(BaseDataset):
         data_root: str | list[str],
         ann_file: str = '',
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        most: int | None = None,
         pages: bool = False,
         pipeline: list | tuple = (),
         **kwargs,
@@ -122,7 +125,9 @@ class UnlabelledImageFolder(BaseDataset):
                 f"('.jpg', '.png'), got {extensions!r}"
             )
         self.extensions = tuple(extension.lower() for extension in extensions)
-        self.roots, self.pages = data_root, pages
+        if most is not None:
+            check_number('UnlabelledImageFolder.most', most, whole=True, at_least=1)
+        self.roots, self.most, self.pages = data_root, most, pages
         one = data_root if isinstance(data_root, str) else ''
         super().__init__(data_root=one, ann_file=ann_file, pipeline=list(pipeline), **kwargs)
 
@@ -134,12 +139,13 @@ class UnlabelledImageFolder(BaseDataset):
                 f'{found.describe_passed_over()}',
                 'current',
             )
+        files = found.files
+        if self.most is not None and self.most < len(files):
+            files = [files[i * len(files) // self.most] for i in range(self.most)]
         if not self.pages:
-            return [dict(img_path=path) for path in found.files]
+            return [dict(img_path=path) for path in files]
         return [
-            dict(img_path=path, page=page)
-            for path in found.files
-            for page in range(count_pages(path))
+            dict(img_path=path, page=page) for path in files for page in range(count_pages(path))
         ]
 
 

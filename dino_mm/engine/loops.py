@@ -1,5 +1,6 @@
 """Loops that resume in the middle of an epoch, and over data without a length."""
 
+import math
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -47,6 +48,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'{self.dataloader.batch_size}. Lower the batch size or add images'
             )
 
+    def shorten(self, max_iters: int) -> None:
+        """Ends the run earlier, in the middle of an epoch if need be."""
+        self._max_iters = min(self._max_iters, max_iters)
+        self._max_epochs = math.ceil(self._max_iters / len(self.dataloader))
+
     def run(self):
         # What a resumed run goes on with is known here, but was not when the loop was built.
         hub, sampler = self.runner.message_hub, self.dataloader.sampler
@@ -70,6 +76,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         loader = skip_batches(self.dataloader, done) if done else self.dataloader
         for index, batch in enumerate(loader, start=done):
             self.run_iter(index, batch)
+            if self._iter >= self._max_iters:
+                break  # of a run that was shortened
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
@@ -122,3 +130,7 @@ class StreamTrainLoop(IterBasedTrainLoop):
                 dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed
             )
         super().__init__(runner, DeclaredLength(dataloader, epoch_length), max_iters, **kwargs)
+
+    def shorten(self, max_iters: int) -> None:
+        """Ends the run earlier."""
+        self._max_iters = min(self._max_iters, max_iters)

@@ -82,3 +82,10 @@ class PlainRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         clear_screen_of(logger)
         return logger
+
+    def dump_config(self) -> None:
+        """Writes the whole config into the work dir, but not over the file it came from."""
+        path = os.path.join(self.work_dir, os.path.basename(self.cfg.filename or 'config.py'))
+        if self.cfg.filename and os.path.realpath(path) == os.path.realpath(self.cfg.filename):
+            path = os.path.join(self.work_dir, f'whole_{os.path.basename(path)}')
+        self.cfg.dump(path)

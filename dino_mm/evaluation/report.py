@@ -4,12 +4,12 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
 
+from dino_mm.utils.files import replaced
 from dino_mm.version import __version__
 
 
@@ -44,11 +44,8 @@ def _plain(value: Any) -> Any:
 
 def write_json(content: dict, path: str | os.PathLike) -> None:
     """Writes the file in one step, so that an interruption leaves no incomplete file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f'.{path.name}.{os.getpid()}')
-    scratch.write_text(json.dumps(_plain(content), indent=2))
-    os.replace(scratch, path)
+    with replaced(path) as scratch:
+        scratch.write_text(json.dumps(_plain(content), indent=2))
 
 
 def report(

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,23 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def save_atomically(content: dict, path: str | os.PathLike) -> None:
-    """``torch.save`` that leaves no half-written file under ``path`` when interrupted."""
+@contextmanager
+def replaced(path: str | os.PathLike) -> Iterator[Path]:
+    """A file beside ``path`` to write to, which takes its place when all went well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f'.{path.name}.{os.getpid()}')
+    scratch = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     try:
-        torch.save(content, scratch)
+        yield scratch
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def save_atomically(content: dict, path: str | os.PathLike) -> None:
+    """``torch.save`` that leaves no half-written file under ``path`` when interrupted."""
+    with replaced(path) as scratch:
+        torch.save(content, scratch)
 
 
 def fingerprint(*parts: Any, files: Sequence[str | os.PathLike] = ()) -> str:

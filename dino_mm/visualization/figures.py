@@ -1,21 +1,17 @@
 """What every picture has in common."""
 
 import os
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dino_mm.utils.files import replaced
+
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Saves a figure so that whoever looks meanwhile sees the old picture or the new one."""
-    path = Path(path)
-    scratch = path.with_name(f'.{os.getpid()}.{path.name}')
-    try:
+    with replaced(path) as scratch:
         figure.savefig(scratch, dpi=100)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def as_picture(image: Tensor) -> Tensor:

@@ -231,7 +231,7 @@ def read_channels(
         if values.ndim > 1:
             check_pixels(sorted(values.shape)[-2:], max_pixels)
     levels = to_uint8(channels_first(values, channels, path), value_range, path)
-    return torch.from_numpy(np.ascontiguousarray(levels))
+    return torch.from_numpy(np.array(levels, order='C'))
 
 
 @TRANSFORMS.register_module()

@@ -1,7 +1,7 @@
 from .compile_hook import CompileHook
 from .ema_hook import EMAHook
 from .fit_check_hook import FitCheckHook
-from .freeze_last_layer_hook import FreezeLastLayerHook
+from .freeze_hooks import FreezeBackboneHook, FreezeLastLayerHook
 from .interrupt_hook import InterruptHook
 from .monitor_hook import MonitorHook
 from .picture_hook import DetectionPictureHook, SegmentationPictureHook
@@ -10,6 +10,7 @@ from .report_hook import ReportHook
 from .runtime_info_hook import DeferredRuntimeInfoHook
 from .segmentation_check_hook import SegmentationCheckHook
 from .strict_load_hook import StrictLoadHook
+from .time_budget_hook import TimeBudgetHook
 from .timed_logger_hook import TimedLoggerHook
 from .verdict_hook import VerdictHook
 from .weight_decay_hook import WeightDecayHook
@@ -20,6 +21,7 @@ __all__ = [
     'DetectionPictureHook',
     'EMAHook',
     'FitCheckHook',
+    'FreezeBackboneHook',
     'FreezeLastLayerHook',
     'InterruptHook',
     'MonitorHook',
@@ -28,6 +30,7 @@ __all__ = [
     'SegmentationCheckHook',
     'SegmentationPictureHook',
     'StrictLoadHook',
+    'TimeBudgetHook',
     'TimedLoggerHook',
     'VerdictHook',
     'WeightDecayHook',

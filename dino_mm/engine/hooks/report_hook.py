@@ -199,7 +199,7 @@ class ReportHook(Hook):
             names = ', '.join(os.path.basename(path) for path in self._write(runner).values())
             runner.logger.info(
                 f'Wrote {names} to {runner.work_dir} '
-                f'({format_duration(time.monotonic() - start)}), next in {self.minutes:g} minutes'
+                f'({format_duration(time.monotonic() - start)}), again every {self.minutes:g} minutes'
             )
         self.updated = time.monotonic()
 

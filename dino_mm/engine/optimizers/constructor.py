@@ -8,6 +8,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from dino_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from dino_mm.utils.checks import check_number
 
+from .layer_decay import backbone_rates
+
 PARAMWISE = 'optim_wrapper.paramwise_cfg'
 #: Keys of ``paramwise_cfg`` whose value is one factor, for parameters of one kind.
 FACTORS = (
@@ -42,13 +44,13 @@ def check_paramwise(cfg: dict, decay: list[str], no_decay: list[str]) -> None:
     Raises:
         ValueError: An unknown key, a factor out of range, or a custom key that changes nothing.
     """
-    unknown = sorted(cfg.keys() - {'custom_keys', *FACTORS})
+    unknown = sorted(cfg.keys() - {'custom_keys', 'layer_decay_rate', *FACTORS})
     if unknown:
         raise ValueError(
             f'{PARAMWISE}: unknown key {", ".join(unknown)}; '
-            f'DINOOptimWrapperConstructor knows custom_keys, {", ".join(FACTORS)}'
+            f'DINOOptimWrapperConstructor knows custom_keys, layer_decay_rate, {", ".join(FACTORS)}'
         )
-    for key in cfg.keys() - {'custom_keys'}:
+    for key in cfg.keys() - {'custom_keys', 'layer_decay_rate'}:
         check_number(f'{PARAMWISE}.{key}', cfg[key], at_least=0)
     for key, factors in cfg.get('custom_keys', {}).items():
         where = f'{PARAMWISE}.custom_keys[{key!r}]'
@@ -78,7 +80,8 @@ def paramwise_factors(model: nn.Module, cfg: dict) -> dict[str, tuple[float, flo
 
     Args:
         model (nn.Module): Owner of the parameters.
-        cfg (dict): ``custom_keys`` and :data:`FACTORS`.
+        cfg (dict): ``custom_keys``, :data:`FACTORS`, and ``layer_decay_rate``, which multiplies the
+            rates of the student's backbone on top (see :func:`.layer_decay.backbone_rates`).
     """
     decay, no_decay = regularized_names(model)
     check_paramwise(cfg, decay, no_decay)
@@ -89,6 +92,10 @@ def paramwise_factors(model: nn.Module, cfg: dict) -> dict[str, tuple[float, flo
         is_depthwise = isinstance(module, nn.Conv2d) and module.in_channels == module.groups
         kinds |= dict.fromkeys(module.parameters(recurse=False), (is_norm, is_depthwise))
     params, decayed = dict(model.named_parameters()), set(decay)
+    layers = {}
+    if 'layer_decay_rate' in cfg:
+        rates = backbone_rates(model.student.backbone, cfg['layer_decay_rate'])
+        layers = {f'student.backbone.{name}': rate for name, rate in rates.items()}
     factors = {}
     for name in decay + no_decay:
         rate, decays = 1.0, float(name in decayed)
@@ -107,7 +114,7 @@ def paramwise_factors(model: nn.Module, cfg: dict) -> dict[str, tuple[float, flo
                 if applies and f'{kind}_decay_mult' in cfg:
                     decays = cfg[f'{kind}_decay_mult']
                     break
-        factors[name] = rate, decays
+        factors[name] = rate * layers.get(name, 1.0), decays
     return factors
 
 

@@ -8,53 +8,58 @@ from torch import nn
 from dino_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from dino_mm.utils.checks import check_number
 
+LAYER_DECAY = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
 #: Tokens of a ViT that, like biases and 1-D tensors, take no weight decay.
 TOKENS = ('cls_token', 'pos_embed', 'register_tokens', 'mask_token', 'rel_pos_h', 'rel_pos_w')
 
 
-def layer_rates(model: nn.Module, decay: float) -> dict[str, float]:
-    r"""Factor of the learning rate of each trainable parameter.
+def backbone_rates(backbone: nn.Module | None, decay: float) -> dict[str, float]:
+    r"""Factor of the learning rate of each parameter of a backbone.
 
-    Parameters of ``model.backbone`` at depth d of D get :math:`decay^{D - 1 - d}`: patch and
-    position embedding are depth 0, block i (from 0) is i + 1, the final norm D - 1. All others,
-    the heads, get 1 (BEiT, https://arxiv.org/abs/2106.08254, appendix).
+    A parameter at depth d of D gets :math:`decay^{D - 1 - d}`: patch and position embedding are
+    depth 0, block i (from 0) is i + 1, the final norm D - 1 (BEiT, https://arxiv.org/abs/2106.08254,
+    appendix).
 
     Args:
-        model (nn.Module): With a ``backbone`` that has mmpretrain's ``get_layer_depth(name)``.
+        backbone (nn.Module): With mmpretrain's ``get_layer_depth(name, prefix)``.
         decay (float): Factor from one layer to the one below, in (0, 1].
 
     Raises:
         ValueError: The backbone cannot tell its layers, or takes all for one: mmseg's and mmdet's
             own constructors would silently treat all of them alike.
     """
-    backbone = getattr(model, 'backbone', None)
+    check_number(LAYER_DECAY, decay, above=0, at_most=1)
     if not hasattr(backbone, 'get_layer_depth'):
         raise ValueError(
-            'optim_wrapper.paramwise_cfg.layer_decay_rate: model.backbone '
-            f'({type(backbone).__name__}) has no get_layer_depth(); take '
-            'dino_mm.VisionTransformer or a backbone of mmpretrain that has it'
+            f'{LAYER_DECAY}: the backbone ({type(backbone).__name__}) has no get_layer_depth(); '
+            'take dino_mm.VisionTransformer or a backbone of mmpretrain that has it'
         )
-    names = [f'backbone.{name}' for name, _ in backbone.named_parameters()]
-    if len({backbone.get_layer_depth(name, 'backbone.') for name in names}) == 1:
+    depths = {name: backbone.get_layer_depth(name, '') for name, _ in backbone.named_parameters()}
+    if len(set(depths.values())) == 1:
         raise ValueError(
-            f'optim_wrapper.paramwise_cfg.layer_decay_rate: {type(backbone).__name__}.'
-            f'get_layer_depth() knows none of its layers, such as {names[-1]}'
+            f'{LAYER_DECAY}: {type(backbone).__name__}.get_layer_depth() knows none of its layers, '
+            f'such as {next(reversed(depths))}'
         )
-    rates = {}
-    for name, param in model.named_parameters():
-        if param.requires_grad:
-            rates[name] = 1.0
-            if name.startswith('backbone.'):
-                depth, layers = backbone.get_layer_depth(name, 'backbone.')
-                rates[name] = decay ** (layers - 1 - depth)
-    return rates
+    return {name: decay ** (layers - 1 - depth) for name, (depth, layers) in depths.items()}
+
+
+def layer_rates(model: nn.Module, decay: float) -> dict[str, float]:
+    """Factor of each trainable parameter of a model with a ``backbone``; 1 for the heads."""
+    rates = backbone_rates(getattr(model, 'backbone', None), decay)
+    return {
+        name: rates.get(name.removeprefix('backbone.'), 1.0)
+        if name.startswith('backbone.')
+        else 1.0
+        for name, param in model.named_parameters()
+        if param.requires_grad
+    }
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Parameter groups by layer, one constructor for mmpretrain, mmseg and mmdet.
 
-    ``paramwise_cfg`` takes ``layer_decay_rate`` (float), see :func:`layer_rates`. Biases, 1-D
+    ``paramwise_cfg`` takes ``layer_decay_rate`` (float), see :func:`backbone_rates`. Biases, 1-D
     tensors and position-like tokens take no weight decay.
 
     Example::
@@ -76,8 +81,6 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'missing or unknown: {sorted(unknown)}'
             )
         decay = self.paramwise_cfg['layer_decay_rate']
-        key = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
-        check_number(key, decay, above=0, at_most=1)
         optimizer_cfg = dict(self.optimizer_cfg)
         rates, params = layer_rates(model, decay), dict(model.named_parameters())
         groups: dict[tuple[float, bool], dict] = {}
