@@ -13,6 +13,7 @@ from dino_mm.checkpoint.weights import read_weights
 from dino_mm.datasets.survey import survey_folder
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import MODELS
+from dino_mm.utils.checks import check_number
 from dino_mm.utils.durations import format_duration
 from dino_mm.utils.launch import fit_loaders, prepare_launch
 from dino_mm.utils.machine import this_machine
@@ -59,6 +60,8 @@ def pretrain(
         OSError: None of the images can be read.
         ValueError: Labels without classes, or an option out of range.
     """
+    if hours is not None:
+        check_number('--hours', hours, above=0)
     work_dir = work_dir or f'work_dirs/pretrain_{Path(os.path.abspath(folder)).stem}'
     path = Path(work_dir) / 'recipe.py'
     resume = path.exists() and (Path(work_dir) / 'last_checkpoint').exists()

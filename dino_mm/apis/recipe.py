@@ -39,6 +39,7 @@ class Network:
         width, layers, heads, patch: Of the vision transformer.
         size, local: Edge of global and local crops in pixels, if the images are as large.
         num_local: Local crops of an image.
+        prototypes: That its head has at most.
         least_images: Images in the folder from which on it is chosen.
         least_seen: Images that it has to see in all to be worth its time.
     """
@@ -52,14 +53,15 @@ class Network:
     size: int
     local: int
     num_local: int
+    prototypes: int
     least_images: int
     least_seen: float
 
 
 NETWORKS = (
-    Network('ViT-S/16', 'dino_vit-s16.py', 384, 12, 6, 16, 224, 96, 8, 20_000, 5e6),
-    Network('a ViT of width 192', CONV_BASE, 192, 6, 6, 8, 96, 48, 4, 1_000, 3e5),
-    Network('a ViT of width 128', CONV_BASE, 128, 4, 4, 8, 48, 24, 4, 1, 0),
+    Network('ViT-S/16', 'dino_vit-s16.py', 384, 12, 6, 16, 224, 96, 8, 65536, 20_000, 5e6),
+    Network('a ViT of width 192', CONV_BASE, 192, 6, 6, 8, 96, 48, 4, 8192, 1_000, 3e5),
+    Network('a ViT of width 128', CONV_BASE, 128, 4, 4, 8, 48, 24, 4, 4096, 1, 0),
 )
 
 
@@ -99,24 +101,26 @@ class Start:
 
     def networks(self) -> list[Network]:
         """The network with crops as large as it knows, or smaller ones that take less time."""
-        base = 'dino_vit-s16.py' if self.width > 192 else CONV_BASE
-        name = f'the network of {self.checkpoint}'
-        shape = (self.width, self.layers, self.heads, self.patch)
+        small = self.width <= 192
         whole = min(self.size, 224)
+        sizes = [size for size in (224, 160, 112, 96, 64, 48) if 4 * self.patch <= size <= whole]
         return [
             Network(
-                name,
-                base,
-                *shape,
+                f'the network of {self.checkpoint}',
+                CONV_BASE if small else 'dino_vit-s16.py',
+                self.width,
+                self.layers,
+                self.heads,
+                self.patch,
                 size,
                 size * 3 // 7,
-                8 if size > TINY else 4,
-                1,
-                1e5 * (size > 64),
+                4 if size <= TINY else 8,
+                4096 if small else 65536,
+                least_images=1,
+                least_seen=0 if size == (sizes or [whole])[-1] else 1e5,
             )
-            for size in (224, 160, 112, 96, 64, 48, 32)
-            if size <= whole and size >= 4 * self.patch
-        ] or [Network(name, base, *shape, whole, whole // 2, 4, 1, 0)]
+            for size in sizes or [whole]
+        ]
 
     def choices(self) -> list[Choice]:
         """The backbone with its weights."""
@@ -241,10 +245,11 @@ def choose(
         start (Start, optional): Weights to go on from, instead of random ones.
     """
     count = survey.count
-    prototypes = power_of_two(count / 2.5, 256, 65536)
     wanted = power_of_two(count / 16, 16, 128 if machine.gpu is None else 256)
     networks = NETWORKS if start is None else start.networks()
     network, sizes, speed = choose_network(networks, survey, machine, hours, wanted)
+    prototypes = power_of_two(count / 2.5, 256, network.prototypes)
+    small = is_small(network, count)
     limit = 0.8 * machine.gpu_memory if machine.gpu else machine.memory / 4
     batch = wanted
     while batch > 8 and memory_of(network, sizes, batch, prototypes, machine.dtype) > limit:
@@ -260,7 +265,7 @@ def choose(
         bases=[
             f'models/{network.base}',
             'datasets/imagenet.py',
-            f'schedules/{"dino_short.py" if count < PUBLISHED else "dino_adamw_100e.py"}',
+            f'schedules/{"dino_short.py" if small else "dino_adamw_100e.py"}',
         ],
         epochs=epochs,
         steps=epochs * max(used // batch, 1),
@@ -278,8 +283,13 @@ def choose(
         why = 'spread evenly: there is no time to see more'
         recipe.choices.append(Choice('train_dataloader.dataset.most', used, why))
     recipe.choices += data_choices(network, sizes, survey, machine, recipe)
-    recipe.choices += schedule_choices(recipe, machine, count, hours, most, start)
+    recipe.choices += schedule_choices(recipe, machine, small, hours, most, start)
     return recipe
+
+
+def is_small(network: Network, count: int) -> bool:
+    """Whether so small a network, or so few images, need what the published recipe lacks."""
+    return network.base == CONV_BASE or count < PUBLISHED
 
 
 def choose_network(
@@ -309,7 +319,7 @@ def model_choices(
     start: Start | None,
 ) -> list[Choice]:
     """Backbone, head, loss and objectives."""
-    small = count < PUBLISHED
+    small = is_small(network, count)
     choices = []
     if start is not None:
         choices.append(Choice('model.head.in_dim', network.width, 'the width of the backbone'))
@@ -328,8 +338,6 @@ def model_choices(
     choices.append(
         Choice('model.head.out_dim', prototypes, 'prototypes, one for 2.5 images at most')
     )
-    if not small and network.base == CONV_BASE:
-        choices.append(Choice('model.objectives', {}, 'that many images stay apart without one'))
     temperature = 0.03 if small else 0.04
     why = 'as published' if temperature == 0.04 else 'at 0.04 few prototypes stay alike'
     return [
@@ -382,13 +390,12 @@ def data_choices(
 def schedule_choices(
     recipe: Recipe,
     machine: Machine,
-    count: int,
+    small: bool,
     hours: float,
     most: int,
     start: Start | None,
 ) -> list[Choice]:
     """Precision, rates, averages and lengths."""
-    small = count < PUBLISHED
     updates = max(recipe.steps // recipe.accumulation, 1)
     choices = []
     if recipe.accumulation > 1:

@@ -1,8 +1,6 @@
 """A look at the images of a folder: how many, how large, of what kind."""
 
-import os
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -95,7 +93,6 @@ def survey_folder(root: str | Sequence[str], most: int = 200, seconds: float = 5
     if not images:
         raise OSError(f'none of {len(unreadable)} images could be read. The first: {unreadable[0]}')
     sides = [int(image.side) for image in images]
-    codes = Counter(image.code for image in images)
     return Survey(
         count=len(files),
         passed_over=found.describe_passed_over(),
@@ -103,10 +100,19 @@ def survey_folder(root: str | Sequence[str], most: int = 200, seconds: float = 5
         side=int(median(sides)),
         sizes=(min(sides), max(sides)),
         gray=all(image.gray for image in images),
-        alike=sum(count - 1 for count in codes.values()),
+        alike=count_alike([image.small for image in images if not image.constant]),
         constant=sum(image.constant for image in images),
         unreadable=unreadable,
     )
+
+
+def count_alike(images: Sequence[Tensor], levels: float = 4.0) -> int:
+    """Images that differ from an earlier one by so few levels on average, (3, h, w) each."""
+    if not images:
+        return 0
+    flat = torch.stack([*images]).flatten(1)  # (N, 3 h w)
+    distances = torch.cdist(flat, flat, p=1) / flat.shape[1]
+    return int((distances.tril(-1) + torch.ones_like(distances).triu() * 256 < levels).any(1).sum())
 
 
 @dataclass(frozen=True)
@@ -116,18 +122,14 @@ class _Thumbnail:
     side: int
     gray: bool
     constant: bool
-    code: bytes | str
+    small: Tensor  # (3, 8, 8), 0 to 255
 
 
 def _thumbnail(path: str) -> _Thumbnail:
     image = read_tensor(path)
-    small = interpolate(image[None].float(), (8, 8), mode='area')[0]  # (3, 8, 8)
-    constant = bool(image.amin() == image.amax())
-    levels = (small / 8).round().byte()
     return _Thumbnail(
         side=min(image.shape[1:]),
         gray=bool(torch.equal(image[0], image[1]) and torch.equal(image[1], image[2])),
-        constant=constant,
-        # Constant images are counted apart.
-        code=os.path.abspath(path) if constant else levels.numpy().tobytes(),
+        constant=bool(image.amin() == image.amax()),
+        small=interpolate(image[None].float(), (8, 8), mode='area')[0],
     )

@@ -118,6 +118,10 @@ GOOD = Evidence(iteration=100, alike=0.1, same=0.5, rank=9, loss=3.0, growth=1.5
         (dict(iteration=19), 'starting'),
         (dict(alike=0.97, same=0.98), 'plateau (outputs of different images are 97 % alike'),
         (dict(alike=0.99999, same=1.0), 'collapsed (the outputs of all images are the same'),
+        (
+            dict(alike=0.97, same=0.98, spread=True),
+            'plateau (outputs of different images are 97 % alike: lower optim_wrapper.optimizer.lr',
+        ),
         (dict(rank=1.5), 'plateau (the outputs of all images lie on a line'),
         (dict(same=0.11), 'plateau (two crops of one image are no more alike than different'),
         (dict(loss=math.nan), 'diverging (the loss is nan'),

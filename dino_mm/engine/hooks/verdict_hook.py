@@ -13,6 +13,7 @@ from dino_mm.evaluation.functional import (
     paired_cosine,
     self_retrieval,
 )
+from dino_mm.models.losses import CodingRateLoss
 from dino_mm.registry import HOOKS
 from dino_mm.utils.checks import check_number
 from dino_mm.utils.wrappers import unwrap
@@ -23,6 +24,8 @@ from .utils import is_logged
 WATCHED = 8
 SLOWER = 'lower optim_wrapper.optimizer.lr'
 CURE = "add model.objectives=dict(coding_rate=dict(type='CodingRateLoss'))"
+#: What else helps where that is there already.
+SECOND_CURE = f'{SLOWER}, or make param_scheduler.warmup longer'
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Evidence:
         growth: Norm of the student's weights, relative to that at the start.
         low: What an objective says of a value at the lower end of its range, if it is there.
         high: The same for the upper end.
+        spread: Whether an objective keeps the outputs apart already.
         still: Whether the teacher has not moved since the log before.
     """
 
@@ -49,6 +53,7 @@ class Evidence:
     growth: float
     low: str | None = None
     high: str | None = None
+    spread: bool = False
     still: bool = False
 
 
@@ -102,6 +107,7 @@ class VerdictHook(Hook):
     def verdict(self, evidence: Evidence) -> str:
         """One sentence of :class:`Evidence`."""
         e = evidence
+        cure = SECOND_CURE if e.spread else CURE
         if not math.isfinite(e.loss):
             return f'diverging (the loss is {e.loss}: {SLOWER})'
         if not e.growth < self.diverging:  # NaN counts too
@@ -111,16 +117,16 @@ class VerdictHook(Hook):
         if e.low:
             return f'collapsed ({e.low})'
         if e.alike > self.collapsed_cosine:
-            return f'collapsed (the outputs of all images are the same: {SLOWER}, or {CURE})'
+            return f'collapsed (the outputs of all images are the same: {cure})'
         if e.still:
             return (
                 'standing still (the teacher does not move: lower momentum of EMAHook, which is 1 '
                 'or rounds to it)'
             )
         if e.alike > self.plateau_cosine:
-            return f'plateau (outputs of different images are {100 * e.alike:.0f} % alike: {CURE})'
+            return f'plateau (outputs of different images are {100 * e.alike:.0f} % alike: {cure})'
         if e.rank < self.plateau_rank:
-            return f'plateau (the outputs of all images lie on a line: {CURE})'
+            return f'plateau (the outputs of all images lie on a line: {cure})'
         if e.same - e.alike < self.least_gap:
             return (
                 'plateau (two crops of one image are no more alike than different images: '
@@ -137,6 +143,8 @@ class VerdictHook(Hook):
         self.seen: list[torch.Tensor] = []  # parameters of the teacher at the log before
         self.judged_at = runner.iter
         self.limits = unwrap(runner.model).limits()
+        objectives = unwrap(runner.model).objectives.values()
+        self.spread = any(isinstance(part, CodingRateLoss) for part in objectives)
         self.first_norm = _norm(unwrap(runner.model).student)
 
     @torch.no_grad()
@@ -166,6 +174,7 @@ class VerdictHook(Hook):
                 growth=_norm(model.student) / self.first_norm,
                 low=next((text for text, limits in said if text == limits.at_low), None),
                 high=next((text for text, limits in said if text == limits.at_high), None),
+                spread=self.spread,
                 still=self._teacher_is_still(model, runner.iter),
             )
         )
