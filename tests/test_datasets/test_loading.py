@@ -65,6 +65,14 @@ def test_broken_files_are_named_with_the_mend(tmp_path, damage) -> None:
         read_image(str(path))
 
 
+def test_a_path_may_be_an_object(tmp_path) -> None:
+    for ending in ('png', 'jpg'):
+        Image.new('RGB', (5, 4)).save(tmp_path / f'image.{ending}')
+        for transform in (LoadImage(), LoadImage(as_tensor=True)):
+            loaded = transform(dict(img_path=tmp_path / f'image.{ending}'))
+            assert loaded['ori_shape'] == (4, 5)
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(FileNotFoundError, match='gone.png.*data_root'):
         read_image('/nowhere/gone.png')

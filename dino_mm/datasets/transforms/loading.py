@@ -5,6 +5,7 @@ the inference APIs of mmseg, mmpretrain and mmdet hand it over.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 
@@ -283,7 +284,7 @@ class LoadImage(BaseTransform):
             image = (as_tensor if self.as_tensor else as_pillow)(results['img'])
         else:
             try:
-                image = self._read(results['img_path'], page=results.get('page', 0))
+                image = self._read(os.fspath(results['img_path']), page=results.get('page', 0))
             except OSError as error:
                 if not self.ignore_broken:
                     raise
