@@ -68,7 +68,7 @@ def test_quickstart_on_two_processes(cache, tmp_path) -> None:
 
 
 def toy_training(image_folder: Path, tmp_path: Path) -> tuple[list[str], Path]:
-    """Arguments of tools/train.py that train long in small steps, and the folder of the run."""
+    """Arguments of tools/train.py that train for hours in small steps, and the folder of the run."""
     config, work = tmp_path / 'toy.py', tmp_path / 'work'
     config.write_text(
         f"_base_ = ['{ROOT}/configs/dino_vit-s16_8xb64.py']\n"
@@ -77,7 +77,7 @@ def toy_training(image_folder: Path, tmp_path: Path) -> tuple[list[str], Path]:
         '    head=dict(in_dim=24, out_dim=64, hidden_dim=16, bottleneck_dim=8))\n'
         'train_dataloader = dict(batch_size=2, num_workers=2, dataset=dict(\n'
         f"    data_root='{image_folder}'))\n"
-        'train_cfg = dict(max_epochs=400)\n'
+        'train_cfg = dict(max_epochs=100_000)\n'
         'default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1000))\n'
         'param_scheduler = dict(warmup=1)\n'
     )
@@ -85,7 +85,10 @@ def toy_training(image_folder: Path, tmp_path: Path) -> tuple[list[str], Path]:
 
 
 def interrupted(command: list[str], send: Callable, **kwargs) -> tuple[int, str]:
-    """Exit status and last words of a training to whose process a signal is sent."""
+    """Exit status and whole output of a training to whose process a signal is sent.
+
+    The signal follows a second after the first line about a step, when training is well under way.
+    """
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -95,27 +98,36 @@ def interrupted(command: list[str], send: Callable, **kwargs) -> tuple[int, str]
         start_new_session=True,
         **kwargs,
     )
-    for line in process.stdout:
-        if '  step ' in line:
-            break
-    time.sleep(1)
-    send(process)
-    rest = process.stdout.read()
-    return process.wait(60), rest
+    try:
+        log = ''
+        for line in process.stdout:
+            log += line
+            if '  step ' in line:
+                break
+        else:
+            pytest.fail(f'training ended before its first step:\n{log}')
+        time.sleep(1)
+        assert process.poll() is None, f'training ended by itself:\n{log}{process.stdout.read()}'
+        send(process)
+        log += process.stdout.read()
+        return process.wait(60), log
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_interrupted_with_workers_and_resumed(image_folder, tmp_path) -> None:
     arguments, work = toy_training(image_folder, tmp_path)
     command = [sys.executable, 'tools/train.py', *arguments]
     # As Ctrl-C does: workers get it too.
-    status, rest = interrupted(command, lambda process: os.killpg(process.pid, signal.SIGINT))
-    assert status == 128 + signal.SIGINT, rest
-    assert 'with --resume goes on' in rest and 'Traceback' not in rest
+    status, log = interrupted(command, lambda process: os.killpg(process.pid, signal.SIGINT))
+    assert status == 128 + signal.SIGINT, log
+    assert 'with --resume goes on' in log and 'Traceback' not in log, log
     saved = next(work.glob('interrupted_iter_*.pth'))
     done = int(saved.stem.split('_')[-1])
     again = run([*command, '--resume', '--cfg-options', f'train_cfg.max_epochs={done // 6 + 2}'])
-    assert again.returncode == 0, again.stdout[-3000:]
-    assert f'{saved.name}' in again.stdout
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert saved.name in again.stdout + again.stderr
 
 
 def test_options_reach_the_config(tmp_path, monkeypatch) -> None:
@@ -157,8 +169,8 @@ def test_interrupted_on_two_processes(image_folder, tmp_path) -> None:
         for file in work.glob('*.pid'):
             os.kill(int(file.stem), signal.SIGTERM)
 
-    _, rest = interrupted(command, send, env=environment)
-    assert 'with --resume goes on' in rest, rest
+    _, log = interrupted(command, send, env=environment)
+    assert 'with --resume goes on' in log, log
     saved = Path((work / 'last_checkpoint').read_text())
     assert [*work.glob('interrupted_iter_*.pth')] == [saved]
     assert read_checkpoint(saved)['meta']['iter'] > 0
