@@ -11,6 +11,7 @@ from .finite import require_finite
 from .knn import knn_accuracy
 from .label_propagation import labels_to_mask, propagate_labels
 from .linear_probe import fit_linear_heads, linear_accuracy
+from .logistic import logistic_accuracy
 from .representation import effective_rank, mean_cosine, paired_cosine, self_retrieval
 from .retrieval import (
     average_precision,
@@ -33,6 +34,7 @@ __all__ = [
     'labels_to_mask',
     'learn_whitening',
     'linear_accuracy',
+    'logistic_accuracy',
     'mean_cosine',
     'multi_scale_descriptor',
     'object_scores',
