@@ -13,7 +13,13 @@ from dino_mm.checkpoint import load_into, read_checkpoint
 from dino_mm.checkpoint.infer import choose_normalization, normalization, stored_normalization
 from dino_mm.checkpoint.loader import NETWORKS, read_weights
 from dino_mm.utils.files import plain
-from dino_mm.utils.launch import LAUNCHERS, explain_empty_dataset, fit_loaders, prepare_launch
+from dino_mm.utils.launch import (
+    LAUNCHERS,
+    explain_empty_dataset,
+    fit_loaders,
+    prepare_launch,
+    processes_that_end,
+)
 from dino_mm.utils.wrappers import unwrap
 
 from .config_check import check_top_level
@@ -113,5 +119,5 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         model = unwrap(runner.model)
         model.source = load_into(model.backbone, weights).source
         print_log(normalized[0], 'current', normalized[1])
-    with explain_empty_dataset(cfg):
+    with processes_that_end(), explain_empty_dataset(cfg):
         return runner.test()

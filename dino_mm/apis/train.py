@@ -18,6 +18,7 @@ from dino_mm.utils.launch import (
     explain_empty_dataset,
     fit_loaders,
     prepare_launch,
+    processes_that_end,
     refuse_sharding,
 )
 
@@ -132,5 +133,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_launch(cfg, args.launcher)
     fit_loaders(cfg)
     runner = build_runner(cfg)
-    with explain_empty_dataset(cfg):
+    with processes_that_end(), explain_empty_dataset(cfg):
         runner.train()

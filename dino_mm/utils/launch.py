@@ -72,6 +72,18 @@ def start_processes(launcher: str) -> None:
     torch.distributed.init_process_group('gloo')
 
 
+@contextmanager
+def processes_that_end() -> Iterator[None]:
+    """Closes the process group, if there is one, when all went well.
+
+    A process that merely exits while another one still talks to it may abort, and the launcher
+    would call a finished run a failure.
+    """
+    yield
+    if is_distributed():
+        torch.distributed.destroy_process_group()
+
+
 def prepare_launch(cfg: Config, launcher: str) -> None:
     """Makes a config start under a launcher, on CPU too.
 
