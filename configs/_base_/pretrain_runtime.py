@@ -4,6 +4,7 @@ _base_ = './default_runtime.py'
 
 default_hooks = dict(
     logger=dict(_delete_=True, type='TimedLoggerHook'),  # a line every few seconds
+    checkpoint=dict(save_best='knn/k20_top1'),  # where a recipe evaluates
     runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no halt of the device between logs
     set_epoch=dict(type='ProgressHook'),
     strict_load=dict(type='StrictLoadHook'),

@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 
 from dino_mm.checkpoint.loader import backbone_config
 from dino_mm.checkpoint.weights import read_weights
+from dino_mm.datasets.labeled_images import bank_and_queries
 from dino_mm.datasets.survey import survey_folder
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import MODELS
@@ -18,8 +19,7 @@ from dino_mm.utils.durations import format_duration
 from dino_mm.utils.launch import fit_loaders, prepare_launch
 from dino_mm.utils.machine import this_machine
 
-from .labels import write_lists
-from .recipe import Recipe, Start, choose, evaluation_choices
+from .recipe import Recipe, Start, choose, evaluate_on
 from .recipe_file import write_config
 from .train import build_runner
 
@@ -97,7 +97,9 @@ def write_recipe(
     start = read_start(init) if init else None
     recipe = choose(survey, machine, hours, os.path.abspath(folder), start)
     if labels:
-        recipe.choices += evaluation_choices(recipe, write_lists(labels, str(path.parent)))
+        bank, queries = bank_and_queries(labels)  # is refused here, where it is a folder without labels
+        say(f'  {len(bank) + len(queries):,} labeled images in {labels}')
+        evaluate_on(recipe, os.path.abspath(labels))
     title = (
         f'Recipe for {survey.count:,} images in {folder}, chosen for {hours:g} h on '
         f'{machine}.\n\nEdit it as you like, and train by: python tools/train.py {path}'

@@ -461,40 +461,18 @@ def expectations(count: int, epochs: float, machine: Machine) -> list[str]:
     return notes
 
 
-def evaluation_choices(recipe: Recipe, lists: dict[str, Any]) -> list[Choice]:
-    """k-NN on labeled images during training.
+def evaluate_on(recipe: Recipe, labels: str) -> None:
+    """Adds an evaluation on labeled images during training, in place.
 
     Args:
         recipe (Recipe): What is evaluated.
-        lists (dict): Of :func:`dino_mm.apis.labels.write_lists`.
+        labels (str): Folder or list of the labeled images.
     """
     size = recipe.value('train_dataloader.dataset.pipeline.1.global_size')
-    parts = [
-        (f'val_dataloader.dataset.{part}.{key}', value)
-        for part in ('bank', 'queries')
-        for key, value in dict(
-            type='mmpretrain.CustomDataset',
-            ann_file=lists[part],
-            metainfo=dict(classes=lists['classes']),
-        ).items()
-    ]
-    pipeline = [
-        dict(type='dino_mm.LoadImage'),
-        dict(type='mmpretrain.torchvision/Resize', size=size * 8 // 7, interpolation='bicubic'),
-        dict(type='mmpretrain.torchvision/CenterCrop', size=size),
-        dict(type='mmpretrain.PackInputs'),
-    ]
-    interval = max(recipe.epochs // EVALUATIONS, 1)
-    return [
-        Choice('val_dataloader.batch_size', 64),
+    recipe.bases.append('evaluation/labels.py')
+    recipe.choices += [
         Choice('val_dataloader.num_workers', 1),
-        Choice('val_dataloader.sampler', dict(type='DefaultSampler', shuffle=False)),
-        Choice('val_dataloader.collate_fn', dict(type='default_collate')),
-        Choice('val_dataloader.dataset.type', 'KNNDataset'),
-        Choice('val_dataloader.dataset.pipeline', pipeline, 'the center of each image'),
-        *(Choice(key, value) for key, value in parts),
-        Choice('val_evaluator', dict(type='KNNMetric', ks=(20,)), 'accuracy of 20 neighbors'),
-        Choice('val_cfg', {}),
-        Choice('train_cfg.val_interval', interval, f'about {EVALUATIONS} times'),
-        Choice('default_hooks.checkpoint.save_best', 'knn/k20_top1', 'the best one is kept too'),
+        Choice('val_dataloader.dataset.data_root', labels, 'labeled images'),
+        Choice('val_dataloader.dataset.size', size, 'that of the global crops'),
+        Choice('val_cfg.evaluations', EVALUATIONS, 'times that the run is evaluated'),
     ]

@@ -7,6 +7,25 @@ from mmengine.dataset import ConcatDataset
 from mmengine.logging import print_log
 
 from dino_mm.registry import DATASETS
+from dino_mm.utils.checks import check_number
+
+
+def evaluation_pipeline(size: int) -> list[dict]:
+    """The published transform: the short side to 8/7 of ``size`` pixels, then the center.
+
+    Args:
+        size (int): Edge of the images that the network sees; 224 is published.
+    """
+    return [
+        dict(type='dino_mm.LoadImage'),
+        dict(
+            type='mmpretrain.torchvision/Resize',
+            size=round(size * 256 / 224),
+            interpolation='bicubic',
+        ),
+        dict(type='mmpretrain.torchvision/CenterCrop', size=size),
+        dict(type='mmpretrain.PackInputs'),
+    ]
 
 
 @DATASETS.register_module()
@@ -19,9 +38,10 @@ class KNNDataset(ConcatDataset):
     Args:
         bank (dict): Data set whose labels vote.
         queries (dict): Data set that is classified.
-        data_root (str, optional): Folder of both, instead of one for each.
+        data_root (str, optional): Folder (or list) of both, instead of one for each.
         pipeline (list, optional): Transforms of the part that names none. mmpretrain's inference
             APIs look for them here.
+        size (int, optional): Edge in pixels, for :func:`evaluation_pipeline` instead of a pipeline.
     """
 
     def __init__(
@@ -30,13 +50,19 @@ class KNNDataset(ConcatDataset):
         queries: dict,
         data_root: str | None = None,
         pipeline: list | None = None,
+        size: int | None = None,
     ) -> None:
-        if data_root is not None and not os.path.isdir(data_root):
+        check_number('KNNDataset.size', size, whole=True, optional=True, at_least=1)
+        if size is not None and pipeline is not None:
+            raise ValueError('a KNNDataset takes pipeline or size, not both')
+        if data_root is not None and not os.path.exists(data_root):
             raise FileNotFoundError(
                 f'data_root {data_root!r} of the KNNDataset does not exist: set it in the config or '
-                'by --cfg-options test_dataloader.dataset.data_root=FOLDER'
+                'by --cfg-options test_dataloader.dataset.data_root=FOLDER (while training: '
+                'val_dataloader.dataset.data_root)'
             )
         shared = {} if data_root is None else dict(data_root=data_root)
+        pipeline = pipeline if size is None else evaluation_pipeline(size)
         default = {} if pipeline is None else dict(pipeline=pipeline)
         built = [DATASETS.build({**default, **part, **shared}) for part in (bank, queries)]
         # Classes are matched below.

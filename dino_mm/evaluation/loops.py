@@ -1,9 +1,9 @@
-"""k-NN as a test loop of the Runner, with features stored on disk."""
+"""Loops of the Runner: k-NN with features stored on disk, and validation at even distances."""
 
 from pathlib import Path
 
 import torch
-from mmengine.runner import TestLoop, autocast
+from mmengine.runner import TestLoop, ValLoop, autocast
 
 from dino_mm.datasets import KNNDataset
 from dino_mm.registry import LOOPS
@@ -102,3 +102,38 @@ class KNNTestLoop(TestLoop):
         ]
         title = f'k-NN accuracy (percent): {result["checkpoint"] or "untrained"}'
         report(title, rows, result, Path(self.runner.work_dir) / 'knn.json')
+
+
+#: Where the message hub, and so a checkpoint, keeps the iteration of the latest evaluation.
+LATEST = 'latest_evaluation'
+
+
+@LOOPS.register_module()
+class SpacedValLoop(ValLoop):
+    """MMEngine's validation loop, run a given number of times however long training is.
+
+    Training loops ask for an evaluation every ``val_interval`` epochs or iterations, by default
+    every epoch. This loop answers when another share of the run has gone by since it last did, at
+    the end of the run, and before its first iteration.
+
+    Args:
+        evaluations (int): Times that a run is evaluated after its start.
+        kwargs: Arguments of MMEngine's validation loop: ``runner``, ``dataloader``, ``evaluator``
+            and ``fp16``.
+    """
+
+    def __init__(self, *args, evaluations: int = 10, **kwargs) -> None:
+        check_number('val_cfg.evaluations', evaluations, whole=True, at_least=1)
+        super().__init__(*args, **kwargs)
+        self.evaluations = evaluations
+
+    def run(self) -> dict[str, float]:
+        """The metrics; nothing where no evaluation is due."""
+        runner = self.runner
+        done, total = runner.iter, runner.max_iters
+        latest = runner.message_hub.runtime_info.get(LATEST, 0)
+        due = done * self.evaluations // total > latest * self.evaluations // total
+        if 0 < done < total and not due:
+            return {}
+        runner.message_hub.update_info(LATEST, done)
+        return super().run()

@@ -50,14 +50,15 @@ def test_a_folder_becomes_a_backbone_and_the_run_goes_on(folder, tmp_path, capsy
     for text in (
         'Looking at the images', '40 images', 'Color images, short side 40 pixels',
         'a ViT of width 128 on crops of 40 pixels', '40 images are few', 'step 1/4',
-        'untrained backbone', 'starting',
+        'untrained backbone', 'linear/top1', 'starting',
     ):  # fmt: skip
         assert text in said, said
     names = {path.name for path in work_dir.iterdir()}
     assert names >= {
         'recipe.py', 'whole_recipe.py', 'backbone.pth', 'curves.png', 'neighbors.png',
-        'attention.png', 'labels_bank.txt', 'labels_queries.txt', 'epoch_2.pth',
+        'attention.png', 'epoch_2.pth',
     }  # fmt: skip
+    assert [*work_dir.glob('best_knn_k20_top1_*.pth')]
     recipe = (work_dir / 'recipe.py').read_text()
     assert 'max_epochs=1000,  # more would only repeat' in recipe
     cfg = Config.fromfile(work_dir / 'recipe.py')
@@ -104,7 +105,7 @@ def test_defaults(folder, monkeypatch, tmp_path) -> None:
         (('nowhere',), FileNotFoundError, 'nowhere'),
         (('empty',), FileNotFoundError, 'no image'),
         (('images', None, -1.0), ValueError, '--hours'),
-        (('images', None, 1.0, 'empty'), ValueError, '--labels'),
+        (('images', None, 1.0, 'empty'), ValueError, 'labeled images .*a folder for each class'),
         (('images', None, 1.0, None, 'nowhere.pth'), FileNotFoundError, r'nowhere\.pth'),
     ],
 )

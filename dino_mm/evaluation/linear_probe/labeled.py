@@ -2,6 +2,7 @@
 
 from mmengine.config import Config
 
+from dino_mm.datasets.knn_dataset import evaluation_pipeline
 from dino_mm.datasets.scan import IMAGE_EXTENSIONS
 
 
@@ -23,22 +24,12 @@ def folder_config(data_root: str, image_size: int) -> dict:
 
     The short side is resized by bicubic interpolation, then the center is cropped.
     """
-    pipeline = [
-        dict(type='dino_mm.LoadImage'),
-        dict(
-            type='mmpretrain.torchvision/Resize',
-            size=round(image_size * 256 / 224),
-            interpolation='bicubic',
-        ),
-        dict(type='mmpretrain.torchvision/CenterCrop', size=image_size),
-        dict(type='mmpretrain.PackInputs'),
-    ]
     parts = {
         name: dict(
             type='mmpretrain.CustomDataset',
             data_prefix=split,
             extensions=IMAGE_EXTENSIONS,
-            pipeline=pipeline,
+            pipeline=evaluation_pipeline(image_size),
         )
         for name, split in (('bank', 'train'), ('queries', 'val'))
     }
