@@ -12,7 +12,7 @@ from dino_mm.datasets.digits import DigitInstances, DigitMasks
 from dino_mm.datasets.transforms import DINOMultiCrop, IgnoreLabels
 from dino_mm.engine import hooks
 from dino_mm.engine.optimizers import LARS, DINOOptimWrapper
-from dino_mm.evaluation.metrics import KNNMetric
+from dino_mm.evaluation.metrics import KNNMetric, LinearMetric
 from dino_mm.models.necks import LastLayers, SimpleFeaturePyramid
 from dino_mm.models.preprocessors import MultiCropDataPreprocessor
 from dino_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -128,6 +128,7 @@ TABLE: list[tuple[Callable, str, dict[str, list]]] = [
     (folder, 'UnlabelledImageFolder.', dict(extensions=['.jpg', ('jpg',)])),
     (ignore_labels, 'IgnoreLabels.', dict(ids=[0, (256,), (-1,)], ignore_index=[256, -1])),
     (KNNMetric, 'KNNMetric.', dict(ks=[20, (0,), (1.5,)], temperature=[0, -1, '0.07'])),
+    (LinearMetric, 'LinearMetric.', dict(weight_decay=[-1, '0.1'], max_iter=COUNT)),
     (LastLayers, 'LastLayers.', dict(num_prefix_tokens=COUNT)),
     (
         pyramid,
@@ -165,6 +166,7 @@ def test_a_value_out_of_range_is_refused_by_its_key(build, key, value) -> None:
         (wrapper, dict(clip_grad=None)),
         (lars, dict(lr=0, momentum=0)),
         (KNNMetric, dict(ks=[1])),
+        (LinearMetric, dict(weight_decay=0, max_iter=1)),
     ],
 )
 def test_the_ends_of_a_range_are_allowed(build, options) -> None:
