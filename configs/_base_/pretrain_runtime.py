@@ -3,7 +3,8 @@
 _base_ = './default_runtime.py'
 
 default_hooks = dict(
-    logger=dict(_delete_=True, type='TimedLoggerHook'),  # a line every few seconds
+    # a line every few seconds
+    logger=dict(_delete_=True, type='TimedLoggerHook', log_metric_by_epoch=False),
     checkpoint=dict(save_best='knn/k20_top1'),  # where a recipe evaluates
     runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no halt of the device between logs
     set_epoch=dict(type='ProgressHook'),
@@ -18,3 +19,5 @@ default_hooks = dict(
     interrupt=dict(type='InterruptHook'),
 )
 log_processor = dict(type='PlainLogProcessor')
+# TensorBoard where it is installed; log_to='wandb', 'mlflow', 'trackio' or a list of them for others.
+visualizer = dict(type='TrackingVisualizer')

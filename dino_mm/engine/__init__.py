@@ -1,3 +1,3 @@
-from . import hooks, log_processor, loops, optimizers, schedulers, screen
+from . import hooks, log_processor, loops, optimizers, schedulers, screen, tracking
 
-__all__ = ['hooks', 'log_processor', 'loops', 'optimizers', 'schedulers', 'screen']
+__all__ = ['hooks', 'log_processor', 'loops', 'optimizers', 'schedulers', 'screen', 'tracking']

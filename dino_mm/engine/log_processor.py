@@ -14,12 +14,17 @@ class PlainLogProcessor(LogProcessor):
     """Writes how far training is, how long it will take, how fast it is, and whether it learns.
 
     Trackers and the JSON log get all scalars as from MMEngine's; what a line of text leaves out is
-    there. Lines of validation and test are MMEngine's.
+    there. After an evaluation a line has its metrics and what it cost. Other lines are MMEngine's.
     """
 
     def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
         return (tag, plain_line(runner, tag)) if mode == 'train' else (tag, line)
+
+    def get_log_after_epoch(self, runner, batch_idx: int, mode: str, *args) -> tuple[dict, str]:
+        tag, line = super().get_log_after_epoch(runner, batch_idx, mode, *args)
+        timed = mode == 'val' and 'seconds' in tag  # by TimedLoggerHook
+        return (tag, plain_evaluation(runner, tag)) if timed else (tag, line)
 
 
 def plain_line(runner, tag: dict[str, Any]) -> str:
@@ -40,10 +45,29 @@ def plain_line(runner, tag: dict[str, Any]) -> str:
     if batch and tag.get('time'):
         waiting = 100 * tag['data_time'] / tag['time']
         images = batch * get_world_size() / tag['time']
-        parts.append(f'{images:.3g} images/s ({waiting:.0f} % waiting for data)')
+        speed = f'{images:,.0f}' if images >= 100 else f'{images:.3g}'
+        parts.append(f'{speed} images/s ({waiting:.0f} % waiting for data)')
     if 'memory' in tag:
         parts.append(f'{tag["memory"] / 1024:.1f} GB of GPU memory')
     parts.append(f'loss {tag["loss"]:.3f}')
     if 'verdict' in runner.message_hub.runtime_info:
         parts.append(runner.message_hub.get_info('verdict'))
     return '  '.join(parts)
+
+
+#: Values of an evaluation that are no metrics.
+TIMING = ('time', 'data_time', 'seconds', 'percent_of_run')
+
+
+def plain_evaluation(runner, tag: dict[str, Any]) -> str:
+    """One line about an evaluation.
+
+    Args:
+        runner (Runner): After validation.
+        tag (dict): Metrics, and ``seconds`` that it took; during training also ``percent_of_run``.
+    """
+    metrics = [f'{name} {value:.4g}' for name, value in tag.items() if name not in TIMING]
+    cost = format_duration(tag['seconds'])
+    if 'percent_of_run' in tag:
+        cost += f', {tag["percent_of_run"]:.0f} % of the run is evaluation'
+    return '  '.join([f'evaluated at step {runner.iter}', *metrics, f'({cost})'])

@@ -103,6 +103,7 @@ class InterruptHook(Hook):
         for hook in runner.hooks:
             if hasattr(hook, 'on_interrupt'):
                 hook.on_interrupt(runner)
+        runner.visualizer.close()  # trackers may hold back what they were told last
         # A data worker may be handing over a batch, and would complain that nobody takes it.
         for worker in multiprocessing.active_children():
             if worker.daemon:

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 
+from dino_mm.engine.tracking import track_pictures
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
 from dino_mm.utils.checks import check_number
@@ -16,7 +17,7 @@ from dino_mm.utils.durations import format_duration
 from dino_mm.utils.wrappers import unwrap
 
 from .showcase import Showcase, pictures_of, unlabeled_pictures_of
-from .utils import is_logged
+from .utils import is_logged, leave_out_of_timing
 
 #: Points of the curves at most, each the mean of the iterations since the one before.
 CURVE_POINTS = 2000
@@ -182,7 +183,10 @@ class ReportHook(Hook):
     def after_train(self, runner) -> None:
         if runner.rank != 0:
             return
-        files = self._write(runner) | {'log': runner.log_dir}
+        files = self._write(runner)
+        if 'best_ckpt' in runner.message_hub.runtime_info:
+            files['best'] = runner.message_hub.get_info('best_ckpt')
+        files['log'] = runner.log_dir
         if self.history and self.baselines:
             runner.logger.info('\n' + format_report(self.baselines, self.history))
         lines = [f'  {name:<10} {path}' for name, path in files.items()]
@@ -201,6 +205,7 @@ class ReportHook(Hook):
                 f'Wrote {names} to {runner.work_dir} '
                 f'({format_duration(time.monotonic() - start)}), again every {self.minutes:g} minutes'
             )
+            leave_out_of_timing(runner)
         self.updated = time.monotonic()
 
     def _write(self, runner) -> dict[str, str]:
@@ -226,4 +231,7 @@ class ReportHook(Hook):
                 self.history,
                 self.baselines,
             )
-        return files | (self.showcase.draw(model, folder) if self.showcase else {})
+        if self.showcase:
+            files |= self.showcase.draw(model, folder)
+        track_pictures(runner.visualizer, files, runner.iter)
+        return files

@@ -1,6 +1,8 @@
 """What several hooks ask of the Runner."""
 
-from mmengine.hooks import LoggerHook
+import time
+
+from mmengine.hooks import IterTimerHook, LoggerHook
 from mmengine.runner import Runner
 
 
@@ -20,3 +22,10 @@ def is_logged(runner: Runner, batch_idx: int) -> bool:
     return logger.end_of_epoch(runner.train_dataloader, batch_idx) or logger.is_last_train_iter(
         runner
     )
+
+
+def leave_out_of_timing(runner: Runner) -> None:
+    """Lets the next iteration begin now: pictures and evaluations are no waiting for data."""
+    for hook in runner.hooks:
+        if isinstance(hook, IterTimerHook):
+            hook.t = time.time()
