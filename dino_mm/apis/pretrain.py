@@ -97,7 +97,9 @@ def write_recipe(
     start = read_start(init) if init else None
     recipe = choose(survey, machine, hours, os.path.abspath(folder), start)
     if labels:
-        bank, queries = bank_and_queries(labels)  # is refused here, where it is a folder without labels
+        bank, queries = bank_and_queries(
+            labels
+        )  # is refused here, where it is a folder without labels
         say(f'  {len(bank) + len(queries):,} labeled images in {labels}')
         evaluate_on(recipe, os.path.abspath(labels))
     title = (

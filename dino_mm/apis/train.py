@@ -11,7 +11,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from dino_mm.checkpoint import read_checkpoint
-from dino_mm.engine.screen import PlainRunner, quiet_imports
+from dino_mm.engine.screen import PlainRunner
 from dino_mm.utils.launch import (
     LAUNCHERS,
     enable_amp,
@@ -21,6 +21,7 @@ from dino_mm.utils.launch import (
     processes_that_end,
     refuse_sharding,
 )
+from dino_mm.utils.quiet import quiet_imports
 
 from .config_check import check_keys, check_top_level
 from .trial import shrink

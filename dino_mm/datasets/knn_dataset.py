@@ -1,5 +1,6 @@
 """Labeled bank and queries of a k-NN evaluation in one data set."""
 
+import importlib
 import os
 
 import torch
@@ -8,6 +9,7 @@ from mmengine.logging import print_log
 
 from dino_mm.registry import DATASETS
 from dino_mm.utils.checks import check_number
+from dino_mm.utils.quiet import quiet_imports
 
 
 def evaluation_pipeline(size: int) -> list[dict]:
@@ -62,7 +64,10 @@ class KNNDataset(ConcatDataset):
                 'val_dataloader.dataset.data_root)'
             )
         shared = {} if data_root is None else dict(data_root=data_root)
-        pipeline = pipeline if size is None else evaluation_pipeline(size)
+        if size is not None:
+            with quiet_imports():  # of the package that registers these transforms
+                importlib.import_module('mmpretrain.datasets')
+            pipeline = evaluation_pipeline(size)
         default = {} if pipeline is None else dict(pipeline=pipeline)
         built = [DATASETS.build({**default, **part, **shared}) for part in (bank, queries)]
         # Classes are matched below.

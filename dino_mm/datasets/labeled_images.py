@@ -74,7 +74,9 @@ def bank_and_queries(source: str) -> tuple[list[tuple[str, str]], list[tuple[str
         parts = [images[::2], images[1::2]]
     missing = {label for _, label in parts[1]} - {label for _, label in parts[0]}
     if missing:
-        raise ValueError(f'labeled images {source!r}: no image for comparison of class {min(missing)!r}')
+        raise ValueError(
+            f'labeled images {source!r}: no image for comparison of class {min(missing)!r}'
+        )
     return tuple(parts)
 
 

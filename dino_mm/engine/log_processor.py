@@ -14,12 +14,16 @@ class PlainLogProcessor(LogProcessor):
     """Writes how far training is, how long it will take, how fast it is, and whether it learns.
 
     Trackers and the JSON log get all scalars as from MMEngine's; what a line of text leaves out is
-    there. After an evaluation a line has its metrics and what it cost. Other lines are MMEngine's.
+    there. After an evaluation a line has its metrics and what it cost. Lines of tests are MMEngine's.
     """
 
     def get_log_after_iter(self, runner, batch_idx: int, mode: str) -> tuple[dict, str]:
         tag, line = super().get_log_after_iter(runner, batch_idx, mode)
-        return (tag, plain_line(runner, tag)) if mode == 'train' else (tag, line)
+        if mode == 'train':
+            line = plain_line(runner, tag)
+        elif mode == 'val':
+            line = f'evaluating: batch {batch_idx + 1} of {len(runner.val_dataloader)}'
+        return tag, line
 
     def get_log_after_epoch(self, runner, batch_idx: int, mode: str, *args) -> tuple[dict, str]:
         tag, line = super().get_log_after_epoch(runner, batch_idx, mode, *args)

@@ -3,12 +3,8 @@
 Everything else (environment, config, lists of hooks) goes to the log file only.
 """
 
-import contextlib
-import io
 import logging
 import os
-import warnings
-from collections.abc import Iterator
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -56,22 +52,6 @@ def clear_screen_of(logger: MMLogger) -> None:
         ):
             handler.addFilter(ScreenFilter())
             handler.setFormatter(ScreenFormatter())
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Silences what other packages say when they are imported, but not their errors."""
-    handlers = MMLogger.get_current_instance().handlers
-    levels = [handler.level for handler in handlers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter('ignore')
-        for handler in handlers:
-            handler.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for handler, level in zip(handlers, levels, strict=True):
-                handler.setLevel(level)
 
 
 @RUNNERS.register_module()
