@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,29 +70,54 @@ class TrackioVisBackend(BaseVisBackend):
             self.run.finish()
 
 
-def wandb_config(run: str) -> dict:
+@dataclass(frozen=True)
+class Run:
+    """What trackers are told about a run.
+
+    Attributes:
+        folder: Its work dir.
+        name: Name of the work dir, and the time of its start.
+    """
+
+    folder: Path
+    name: str
+
+
+def tensorboard(run: Run) -> dict:
+    return dict(type='TensorboardVisBackend')
+
+
+def wandb(run: Run) -> dict:
     """Curves over iterations, since W&B by itself counts calls."""
-    by_iteration = [dict(name='*', step_metric='iter')]
     return dict(
         type='WandbVisBackend',
-        init_kwargs=dict(project=PROJECT, name=run),
-        define_metric_cfg=by_iteration,
+        init_kwargs=dict(project=PROJECT, name=run.name),
+        define_metric_cfg=[dict(name='*', step_metric='iter')],
     )
 
 
-def mlflow_config(run: str) -> dict:
-    """At the server that MLflow's own variable names, else in files beside the log of the run."""
+def mlflow(run: Run) -> dict:
+    """At the server that MLflow's own variable names, else in a database in the work dir.
+
+    MLflow refuses the plain files that MMEngine would write by default.
+    """
+    folder = run.folder.absolute()
     server = os.environ.get('MLFLOW_TRACKING_URI')
-    return dict(type='MLflowVisBackend', exp_name=PROJECT, run_name=run, tracking_uri=server)
+    local = dict(
+        tracking_uri=f'sqlite:///{folder}/mlflow.db',
+        artifact_location=f'{folder}/mlflow',
+        artifact_suffix=(),  # logs are beside them already
+    )
+    where = dict(tracking_uri=server) if server else local
+    return dict(type='MLflowVisBackend', exp_name=PROJECT, run_name=run.name, **where)
 
 
-#: What makes the config of a backend, by the name of the library, from the name of the run.
-TRACKERS = dict(
-    tensorboard=lambda run: dict(type='TensorboardVisBackend'),
-    wandb=wandb_config,
-    mlflow=mlflow_config,
-    trackio=lambda run: dict(type='TrackioVisBackend', init_kwargs=dict(name=run)),
-)
+def trackio(run: Run) -> dict:
+    return dict(type='dino_mm.TrackioVisBackend', init_kwargs=dict(name=run.name))
+
+
+#: What makes the config of a backend, by the name of the library.
+TRACKERS = dict(tensorboard=tensorboard, wandb=wandb, mlflow=mlflow, trackio=trackio)
 
 
 def require(library: str) -> None:
@@ -137,7 +163,8 @@ class TrackingVisualizer(Visualizer):
         backends = list(vis_backends or [])
         if log_to is None:
             log_to = default_trackers(backends, save_dir)
-        run = '_'.join(Path(save_dir or '').parts[-2:])  # work dir and time
+        folder = Path(save_dir or '.')  # of this start, in the work dir
+        run = Run(folder.parent, f'{folder.absolute().parent.name} {folder.name}')
         for library in [log_to] if isinstance(log_to, str) else log_to:
             require(library)
             backends.append(TRACKERS[library](run))

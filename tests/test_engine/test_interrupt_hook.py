@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from mmengine.hooks import Hook
 
+from dino_mm.checkpoint import read_checkpoint
+from dino_mm.engine.hooks import ReportHook
 from dino_mm.engine.hooks.interrupt_hook import SIGNALS, start_worker
 
 INTERRUPT = {'default_hooks.interrupt': dict(type='InterruptHook')}
@@ -39,6 +41,41 @@ def interrupted(make_runner, tmp_path) -> None:
         runner.train()
     assert stop.value.code == 128 + signal.SIGTERM
     assert (tmp_path / 'work' / 'interrupted_iter_2.pth').is_file()
+
+
+def test_pictures_are_drawn_and_trackers_closed_at_an_interruption(make_runner, tmp_path) -> None:
+    """Once the checkpoint is safe, of the network as it is then."""
+    runner = make_runner(
+        **INTERRUPT,
+        **{
+            'default_hooks.logger': dict(type='TimedLoggerHook'),
+            'default_hooks.report': dict(type='ReportHook', attention_images=2),
+        },
+    )
+    order = []
+    monitored = dict(save=runner.save_checkpoint, close=runner.visualizer.close)
+
+    def noting(name: str):
+        def call(*args, **kwargs):
+            order.append(name)
+            return monitored[name](*args, **kwargs)
+
+        return call
+
+    runner.save_checkpoint, runner.visualizer.close = noting('save'), noting('close')
+    runner.register_hook(Interrupt())
+    report = next(hook for hook in runner.hooks if isinstance(hook, ReportHook))
+    draw = report.on_interrupt
+    report.on_interrupt = lambda runner: (order.append('draw'), draw(runner))
+    with pytest.raises(SystemExit):
+        runner.train()
+    assert order == ['save', 'draw', 'close']
+    work = tmp_path / 'work'
+    assert {'curves.png', 'neighbors.png', 'attention.png'} <= {p.name for p in work.iterdir()}
+    saved = read_checkpoint(work / 'interrupted_iter_2.pth')['state_dict']
+    backbone = read_checkpoint(work / 'backbone.pth')['state_dict']
+    for name, value in backbone.items():
+        assert value.equal(saved[f'teacher.backbone.{name}']), name
 
 
 def test_outside_of_the_main_thread_training_runs_and_says_so(make_runner) -> None:
