@@ -35,6 +35,7 @@ OWN = {
     'configs/detection/own.py': 'configs/detection/mask-rcnn_vit-tiny_digits.py',
     'configs/segmentation/own.py': 'configs/segmentation/upernet_vit-tiny_digits.py',
     'configs/finetune/own.py': 'configs/finetune/dino_vit-s16_ft_imagenette.py',
+    'work_dirs/mine/recipe.py': 'configs/dino_vit-tiny_imagenette_1xb128.py',
 }
 QUICKSTART = 'configs/quickstart/dino_vit-tiny_digits.py'
 #: Programs that a reader has; here they do nothing but write down how they were called.
@@ -164,14 +165,17 @@ def test_commands(block, programs, tmp_path, monkeypatch) -> None:
 
 
 def read_config(block: Block, folder: Path) -> Config:
-    """A block as a config file; its base is found by name among the project's configs."""
+    """A block as a config file; its bases are found by name among the project's configs."""
 
     def find(match: re.Match) -> str:
         (path,) = (ROOT / 'configs').rglob(Path(match[1]).name)
-        return f"_base_ = '{path}'"
+        return f"'{path}'"
+
+    def find_all(line: re.Match) -> str:
+        return re.sub(r"'(.*?)'", find, line[0])
 
     file = folder / 'from_docs.py'
-    file.write_text(re.sub(r"_base_ = '(.*)'", find, block.text))
+    file.write_text(re.sub(r'^_base_ = .*$', find_all, block.text, flags=re.M))
     return Config.fromfile(file)
 
 
