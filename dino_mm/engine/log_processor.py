@@ -25,8 +25,10 @@ class PlainLogProcessor(LogProcessor):
             line = f'evaluating: batch {batch_idx + 1} of {len(runner.val_dataloader)}'
         return tag, line
 
-    def get_log_after_epoch(self, runner, batch_idx: int, mode: str, *args) -> tuple[dict, str]:
-        tag, line = super().get_log_after_epoch(runner, batch_idx, mode, *args)
+    def get_log_after_epoch(
+        self, runner, batch_idx: int, mode: str, with_non_scalar: bool = False
+    ) -> tuple[dict, str]:
+        tag, line = super().get_log_after_epoch(runner, batch_idx, mode, with_non_scalar)
         timed = mode == 'val' and 'seconds' in tag  # by TimedLoggerHook
         return (tag, plain_evaluation(runner, tag)) if timed else (tag, line)
 
