@@ -2,6 +2,7 @@ from . import transforms
 from .digits import DigitInstances, DigitMasks, EmbeddedDigits
 from .image_folder import UnlabelledImageFolder
 from .knn_dataset import KNNDataset
+from .sharded_images import ShardedImages
 from .torchvision_dataset import TorchvisionDataset
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     'DigitMasks',
     'EmbeddedDigits',
     'KNNDataset',
+    'ShardedImages',
     'TorchvisionDataset',
     'UnlabelledImageFolder',
     'transforms',

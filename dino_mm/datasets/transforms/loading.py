@@ -174,9 +174,7 @@ def _naming(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(
-    path: str, max_pixels: int, data: bytes | None = None
-) -> Iterator[Image.Image]:
+def _opened(path: str, max_pixels: int, data: bytes | None = None) -> Iterator[Image.Image]:
     """A file with its header read, within a limit of its own instead of Pillow's global one."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
