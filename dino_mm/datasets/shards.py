@@ -119,7 +119,7 @@ class Shards:
         else:
             endings = [ending[1:] for ending in IMAGE_EXTENSIONS]
             self.keys = [image_key] if image_key else endings + [end.upper() for end in endings]
-            features = datasets.Features({key: image for key in self.keys})
+            features = datasets.Features(dict.fromkeys(self.keys, image))
             features['__key__'], options = datasets.Value('string'), {}
         self._source = datasets.load_dataset(
             self.kind,

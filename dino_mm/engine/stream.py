@@ -1,6 +1,5 @@
 """Batches of a stream that goes on where it was interrupted."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -103,12 +102,11 @@ class PlacedBatches:
             for key, value in setting.items()
             if before.get(key) != value
         )
-        runner.logger.log(
-            logging.WARNING,
+        runner.logger.warning(
             f'The run to resume was at a place in its shards that depends on {changed}. A new pass '
             'over all shards begins: what the earlier one had left is not seen in it',
         )
         passes = [place['passes'] for places in note['places'] for place in places] if note else [0]
-        # No worker has given more images than its process, so their numbers are new ones.
-        given = self.done * max(before.get('batch_size', 0), self.loader.batch_size)
+        # No worker has given more images than all together, so their numbers are new ones.
+        given = self.done * before.get('batch_size', 0) * before.get('processes', 0)
         return [start_of_pass(max(passes) + 1, given) for _ in range(self.workers)]
