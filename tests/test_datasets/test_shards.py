@@ -61,7 +61,9 @@ def test_tar_samples_have_images_of_any_ending(tmp_path) -> None:
     shards = Shards([str(write_tar(tmp_path / 'x.tar', members))])
     assert names(shards) == ['a/0.jpg', 'a/1.PNG', 'a/2.webp']
     assert names(shards, start=2) == ['a/2.webp']
-    assert [image.data for image in shards.read(0)] == [members[f'a/{i}'] for i in ('0.jpg', '1.PNG', '2.webp')]
+    assert [image.data for image in shards.read(0)] == [
+        members[f'a/{i}'] for i in ('0.jpg', '1.PNG', '2.webp')
+    ]
 
 
 def test_the_ending_of_the_images_can_be_chosen(tmp_path) -> None:
