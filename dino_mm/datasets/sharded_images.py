@@ -1,6 +1,7 @@
 """Images of tar and Parquet shards as a stream."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
@@ -9,11 +10,13 @@ from torch.utils.data import IterableDataset, get_worker_info
 from dino_mm.registry import DATASETS
 from dino_mm.utils.checks import check_number
 
-from .shard_order import Place, blocks, start_of_pass
+from .shard_order import Place, Turns, blocks, start_of_pass
 from .shards import Shards, StoredImage, find_shards
 
 #: Key of a sample that says where the stream is after it.
 PLACE = 'stream_place'
+#: Shards at most that images to look at are taken from.
+PREVIEWED = 8
 
 
 @DATASETS.register_module()
@@ -126,6 +129,12 @@ class ShardedImages(IterableDataset):
                     item[PLACE] = dict(before, skip=offset + 1, worker=worker)
                 yield item
             skip = max(skip - len(block), 0)
+
+    def preview(self, count: int) -> list[dict]:
+        """So many images as they enter the pipeline, in turn of a few shards; fewer if there are."""
+        few = sorted({len(self.shards) * place // PREVIEWED for place in range(PREVIEWED)})
+        turns = Turns(self.shards, few, width=PREVIEWED)
+        return [dict(img_bytes=one.data, img_path=one.name) for one in islice(turns, count)]
 
     def _load(self, block: list[StoredImage], offset: int, number: int) -> dict:
         """One image of a block, or another one in its place where it is broken and passed over."""

@@ -67,4 +67,5 @@ def test_a_trial_on_shards(tmp_path) -> None:
     assert cfg.train_cfg.max_iters == 8 and cfg.train_cfg.epoch_length == 4
     assert cfg.train_dataloader.dataset.buffer_size == 16
     train.main([config, '--trial', '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options])
-    assert (tmp_path / 'work/backbone.pth').is_file()
+    for file in ('backbone.pth', 'attention.png', 'neighbors.png'):
+        assert (tmp_path / 'work' / file).is_file()
