@@ -65,7 +65,8 @@ class ShardedImages(IterableDataset):
         self.pipeline = Compose(list(pipeline))
         paths = find_shards(data_root)
         self.shards = Shards(paths, image_key)
-        print_log(f'Found {len(paths):,} shards from {paths[0]} to {paths[-1]}.', 'current')
+        number = f'{len(paths):,} shards, the first is' if len(paths) > 1 else 'one shard,'
+        print_log(f'Found {number} {paths[0]}.', 'current')
         self.seed = self.rank = 0
         self.world_size = self.workers = 1
         self.places: list[Place] | None = None
