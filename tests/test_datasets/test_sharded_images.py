@@ -72,6 +72,7 @@ def test_ranks_and_workers_have_parts_that_make_a_pass(folder) -> None:
     assert sorted(seen) == [f'{i:04d}.jpg' for i in range(20)]
     parts = [part_of_pass(5, 3, part, 4, seed=7) for part in range(4)]
     assert sorted(sum(parts, [])) == [0, 1, 2, 3, 4] and all(parts)
+    assert part_of_pass(50, 0, 1, 5, seed=7) != part_of_pass(50, 1, 1, 5, seed=7)
 
 
 def test_crops_are_new_in_each_pass_and_do_not_depend_on_what_came_before(folder) -> None:

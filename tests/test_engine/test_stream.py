@@ -99,19 +99,19 @@ def test_where_a_place_has_no_meaning_a_new_pass_begins(folder, change) -> None:
 
 
 def in_a_process(rank: int, folder: str, out: str) -> None:
-    """Four batches, of which three are noted, and the rest of the pass when resumed."""
+    """Eight batches, of which six are noted, in the second block; and more when resumed."""
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{out}/meeting', rank=rank, world_size=2
     )
     stream.EVERY = 3
     whole = Names(folder, batch=1, rank=rank, ranks=2)
-    whole.take(4)
+    whole.take(8)
     # Only the first process saves checkpoints.
     state = [whole.runner.message_hub.state_dict()]
     torch.distributed.broadcast_object_list(state, src=0)
     resumed = Names(folder, batch=1, rank=rank, ranks=2)
     resumed.runner.message_hub.load_state_dict(state[0])
-    resumed.batches.skip_iter(4)
+    resumed.batches.skip_iter(8)
     expected, found = whole.take(20), resumed.take(20)
     again = Names(folder, batch=1, rank=rank, ranks=2)
     seen = []
