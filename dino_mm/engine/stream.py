@@ -64,11 +64,15 @@ class PlacedBatches:
 
     def _setting(self) -> dict:
         """What has to be the same if a run is to go on at its place."""
+        dataset = self.loader.dataset
         return dict(
+            seed=self.seed,
             processes=self.runner.world_size,
             workers=self.workers,
             batch_size=self.loader.batch_size,
-            shards=self.loader.dataset.shards.digest,
+            buffer_size=dataset.buffer_size,
+            open_shards=dataset.open_shards,
+            shards=dataset.shards.digest,
         )
 
     def _note(self) -> None:
@@ -78,6 +82,7 @@ class PlacedBatches:
 
     def _begin(self) -> None:
         runner, dataset = self.runner, self.loader.dataset
+        self.seed = all_gather_object(runner.seed)[0]  # with diff_rank_seed each has its own
         note = runner.message_hub.runtime_info.get(KEY) if self.done else None
         if not self.done:
             self.places = [start_of_pass() for _ in range(self.workers)]
@@ -88,9 +93,10 @@ class PlacedBatches:
         else:
             self.places = self._next_pass(note)
         self._note()
-        seed = all_gather_object(runner.seed)[0]  # with diff_rank_seed each has its own
-        dataset.begin(seed, runner.rank, [*self.places], first=self.done % self.workers)
-        set_epoch_of(dataset, 0, seed)  # what is drawn for an image depends on its number alone
+        dataset.begin(self.seed, runner.rank, [*self.places], first=self.done % self.workers)
+        set_epoch_of(
+            dataset, 0, self.seed
+        )  # what is drawn for an image depends on its number alone
         self.batches = iter(self.loader)
 
     def _next_pass(self, note: dict | None) -> list[Place]:
@@ -103,8 +109,8 @@ class PlacedBatches:
             if before.get(key) != value
         )
         runner.logger.warning(
-            f'The run to resume was at a place in its shards that depends on {changed}. A new pass '
-            'over all shards begins: what the earlier one had left is not seen in it',
+            f'The place in the shards cannot be taken up, since {changed} changed: a new pass over '
+            'all shards begins, and what the interrupted pass had not reached is left out of it'
         )
         passes = [place['passes'] for places in note['places'] for place in places] if note else [0]
         # No worker has given more images than all together, so their numbers are new ones.
