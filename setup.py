@@ -14,7 +14,7 @@ def requirements(name: str) -> list[str]:
     return [line.split(' #')[0].strip() for line in lines if line and not line.startswith('#')]
 
 
-extras = {name: requirements(name) for name in ('bands', 'det', 'log', 'onnx', 'timm')}
+extras = {name: requirements(name) for name in ('bands', 'det', 'log', 'onnx', 'shards', 'timm')}
 extras['dev'] = requirements('tests') + [item for extra in extras.values() for item in extra]
 
 setup(

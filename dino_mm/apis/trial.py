@@ -39,6 +39,7 @@ def shrink(cfg: Config, processes: int = 1) -> None:
         cfg (Config): Changed in place.
         processes (int): Processes that share the images.
     """
+    is_stream = (cfg.get('train_cfg') or {}).get('type', '').endswith('StreamTrainLoop')
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if not isinstance(loader, dict):
@@ -46,11 +47,18 @@ def shrink(cfg: Config, processes: int = 1) -> None:
         loader.batch_size = min(loader.batch_size, BATCH)
         loader.num_workers = min(loader.get('num_workers', 0), 1)
         loader.persistent_workers = loader.num_workers > 0
-        _shrink_dataset(loader.dataset, BATCH * ITERATIONS * processes)
+        if loader is cfg.get('train_dataloader') and is_stream:
+            # It has no number of images to reduce, but reads a buffer full before the first one.
+            if 'buffer_size' in loader.dataset:
+                loader.dataset.buffer_size = min(loader.dataset.buffer_size, BATCH * ITERATIONS)
+        else:
+            _shrink_dataset(loader.dataset, BATCH * ITERATIONS * processes)
     iterations = EPOCHS * ITERATIONS
     if cfg.get('train_cfg'):
         if cfg.train_cfg.get('by_epoch') is False or 'max_iters' in cfg.train_cfg:
             cfg.train_cfg.max_iters = cfg.train_cfg.val_interval = iterations
+            if is_stream:
+                cfg.train_cfg.epoch_length = ITERATIONS
         else:
             cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = EPOCHS
     schedulers = cfg.get('param_scheduler') or []

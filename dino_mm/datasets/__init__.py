@@ -3,6 +3,7 @@ from .digits import DigitInstances, DigitMasks, EmbeddedDigits
 from .image_folder import UnlabelledImageFolder
 from .knn_dataset import KNNDataset
 from .labeled_images import LabeledImages
+from .sharded_images import ShardedImages
 from .torchvision_dataset import TorchvisionDataset
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     'EmbeddedDigits',
     'KNNDataset',
     'LabeledImages',
+    'ShardedImages',
     'TorchvisionDataset',
     'UnlabelledImageFolder',
     'transforms',

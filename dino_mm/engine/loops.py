@@ -9,8 +9,11 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from dino_mm.datasets import ShardedImages
 from dino_mm.registry import LOOPS
 from dino_mm.utils.checks import check_number
+
+from .stream import PlacedBatches
 
 
 def skip_batches(loader: DataLoader, count: int) -> DataLoader:
@@ -102,14 +105,21 @@ class DeclaredLength:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ('loader', 'length'):
+            super().__setattr__(name, value)
+        else:  # such as the start of workers, which InterruptHook sets
+            setattr(self.loader, name, value)
+
 
 @LOOPS.register_module()
 class StreamTrainLoop(IterBasedTrainLoop):
     """MMEngine's ``IterBasedTrainLoop`` for an ``IterableDataset`` without a length.
 
     MMEngine asks every data set for its length, at the latest for its learning-rate schedulers.
-    Set ``train_dataloader.sampler=None``, since a stream chooses the order itself. A resumed run
-    reads and leaves out what was trained on before.
+    Set ``train_dataloader.sampler=None``, since a stream chooses the order itself. A resumed run on
+    :class:`dino_mm.datasets.ShardedImages` goes on at the place where it was interrupted; on any
+    other stream it reads and leaves out what was trained on before.
 
     Args:
         runner (Runner): The Runner.
@@ -130,6 +140,8 @@ class StreamTrainLoop(IterBasedTrainLoop):
                 dataloader, seed=runner.seed, diff_rank_seed=diff_rank_seed
             )
         super().__init__(runner, DeclaredLength(dataloader, epoch_length), max_iters, **kwargs)
+        if isinstance(dataloader.dataset, ShardedImages):
+            self.dataloader_iterator = PlacedBatches(runner, dataloader)
 
     def shorten(self, max_iters: int) -> None:
         """Ends the run earlier."""

@@ -7,6 +7,7 @@ from dino_mm.apis import train
 from dino_mm.apis.trial import shrink
 
 from ..conftest import TOOLS
+from ..shard_files import write_tars
 
 SEGMENTATION = TOOLS.parent / 'configs/segmentation'
 
@@ -51,3 +52,20 @@ def test_a_trial_in_bfloat16_on_cpu(tmp_path, monkeypatch) -> None:
     train.main([*command, '--cfg-options', *options])
     assert (tmp_path / 'work/iter_8.pth').is_file()
     assert (tmp_path / 'work/predictions.png').is_file()
+
+
+def test_a_trial_on_shards(tmp_path) -> None:
+    """The command line, with a data worker, on fewer images than a buffer would hold."""
+    pytest.importorskip('datasets')
+    write_tars(tmp_path / 'shards', (5, 5))
+    config = str(TOOLS.parent / 'configs/dino_vit-s16_shards_8xb64.py')
+    data = 'train_dataloader.dataset'
+    options = [f'{data}.data_root={tmp_path / "shards"}', 'model.head.out_dim=64']
+    options += [f'{data}.pipeline.1.{key}' for key in ('global_size=32', 'local_size=16')]
+    options += [f'{data}.pipeline.1.num_local=1', 'default_hooks.checkpoint=None']
+    cfg = train.build_config(train.parse_args([config, '--trial', '--cfg-options', *options]))
+    assert cfg.train_cfg.max_iters == 8 and cfg.train_cfg.epoch_length == 4
+    assert cfg.train_dataloader.dataset.buffer_size == 16
+    train.main([config, '--trial', '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options])
+    for file in ('backbone.pth', 'attention.png', 'neighbors.png'):
+        assert (tmp_path / 'work' / file).is_file()

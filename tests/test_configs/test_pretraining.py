@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from dino_mm.utils.launch import fit_loaders
 
+from ..shard_files import write_tars
 from .leaves import CONFIGS, leaves
 
 PRETRAINING = leaves('pretraining')
@@ -27,6 +28,9 @@ def shrink_dataset(dataset: ConfigDict, images: Path, cache: Path) -> None:
         dataset.dataset_args = dict(size=8, image_size=(3, size, size))
     elif dataset.type == 'EmbeddedDigits':
         dataset.update(data_root=str(cache), scenes_per_digit=1, indices=8)
+    elif dataset.type == 'ShardedImages':
+        pytest.importorskip('datasets')
+        dataset.data_root = str(write_tars(cache.with_name('shards'), (2,)))
     elif dataset.type != 'KNNDataset':
         raise AssertionError(f'teach this test to shrink {dataset.type}')
 
@@ -37,13 +41,16 @@ def shrink_pretraining(cfg: Config, images: Path, cache: Path) -> None:
         if cfg.get(name):
             cfg[name].update(batch_size=2, num_workers=0, persistent_workers=False)
             shrink_dataset(cfg[name].dataset, images, cache)
-    cfg.train_dataloader.dataset.indices = 2
+    is_stream = cfg.train_cfg.type == 'StreamTrainLoop'
+    if not is_stream:
+        cfg.train_dataloader.dataset.indices = 2
     for transform in cfg.train_dataloader.dataset.pipeline:
         if transform.type == 'DINOMultiCrop':
             transform.global_size = min(transform.get('global_size', 224), 64)
             transform.local_size = min(transform.get('local_size', 96), 32)
     cfg.model.head.update(out_dim=64, hidden_dim=32, bottleneck_dim=16)
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    length = dict(max_iters=1, epoch_length=1) if is_stream else dict(max_epochs=1)
+    cfg.train_cfg.update(length, val_interval=1)
     cfg.load_from = None  # of the config that continues a run
     # Their warm-ups are longer than one iteration.
     cfg.param_scheduler.warmup = cfg.model.loss.warmup_teacher_temp_epochs = 0

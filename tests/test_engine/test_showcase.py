@@ -8,10 +8,12 @@ import torch
 from mmengine.hooks import Hook
 
 from dino_mm.checkpoint import read_checkpoint
-from dino_mm.datasets.image_folder import UnlabelledImageFolder
+from dino_mm.datasets import ShardedImages, UnlabelledImageFolder
 from dino_mm.engine.hooks import ReportHook
 from dino_mm.engine.hooks.showcase import GRID, Showcase, pictures_of, unlabeled_pictures_of
 from dino_mm.registry import MODELS
+
+from ..shard_files import write_tars
 
 FILES = {'backbone.pth', 'attention.png', 'neighbors.png'}
 
@@ -54,6 +56,17 @@ def test_unlabeled_images_are_cropped_to_the_size_of_a_global_crop(image_folder)
         queries, gallery = unlabeled_pictures_of(dataset, 2)
         assert queries.shape == (2, 3, 24, 32) and queries.dtype == torch.uint8
         assert len(queries) + len(gallery) == len(dataset)
+
+
+def test_pictures_of_a_stream_come_from_several_shards(tmp_path) -> None:
+    pytest.importorskip('datasets')
+    crop = dict(type='dino_mm.DINOMultiCrop', global_size=32, num_local=0)
+    folder = write_tars(tmp_path / 'shards', (3, 5, 4))
+    dataset = ShardedImages(str(folder), pipeline=[dict(type='dino_mm.LoadImage'), crop])
+    queries, gallery = unlabeled_pictures_of(dataset, 3)
+    assert queries.shape == (3, 3, 32, 32) and len(gallery) == 9
+    shards = [Path(item['img_path']).parent.name for item in dataset.preview(3)]
+    assert len(set(shards)) == 3
 
 
 class Look(Hook):

@@ -26,11 +26,14 @@ from .functional.bands import (
     channels_first,
     read_array,
     read_bands,
+    source_of,
 )
 from .functional.value_range import to_uint8
 
 #: Pillow's own limit, beyond which it raises an error.
 MAX_PIXELS = 178_956_970
+#: What the contents of a JPEG file begin with.
+JPEG_MARK = b'\xff\xd8'
 JPEG_EXTENSIONS = ('.jpg', '.jpeg', '.jpe', '.jfif')
 ValueRange = tuple[float, float] | None
 
@@ -117,7 +120,11 @@ def as_pillow(image: Image.Image | np.ndarray | Tensor) -> Image.Image:
 
 
 def read_image(
-    path: str, value_range: ValueRange = None, max_pixels: int = MAX_PIXELS, page: int = 0
+    path: str,
+    value_range: ValueRange = None,
+    max_pixels: int = MAX_PIXELS,
+    page: int = 0,
+    data: bytes | None = None,
 ) -> Image.Image:
     """Decodes a file to an RGB image.
 
@@ -126,6 +133,7 @@ def read_image(
         value_range (tuple, optional): As in :func:`to_rgb`.
         max_pixels (int): Files that say they have more are not decoded.
         page (int): Of a TIFF, or frame of an animation.
+        data (bytes, optional): Contents of the file, which then only has this name.
 
     Raises:
         OSError: Missing, unreadable, too large or truncated file; the message names it.
@@ -133,9 +141,9 @@ def read_image(
     """
     with _naming(path):
         if path.lower().endswith(ARRAY_EXTENSIONS):
-            image = read_array(path)
+            image = read_array(path, data)
         else:
-            with _opened(path, max_pixels) as image:
+            with _opened(path, max_pixels, data) as image:
                 image.seek(page)
                 image.load()  # Pillow opens lazily: let a truncated file fail here
     if isinstance(image, np.ndarray):
@@ -167,11 +175,11 @@ def _naming(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: str, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(path: str, max_pixels: int, data: bytes | None = None) -> Iterator[Image.Image]:
     """A file with its header read, within a limit of its own instead of Pillow's global one."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as image:
+        with Image.open(source_of(path, data)) as image:
             check_pixels(image.size, max_pixels)
             yield image
     finally:
@@ -191,19 +199,29 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def read_tensor(
-    path: str, value_range: ValueRange = None, max_pixels: int = MAX_PIXELS, page: int = 0
+    path: str,
+    value_range: ValueRange = None,
+    max_pixels: int = MAX_PIXELS,
+    page: int = 0,
+    data: bytes | None = None,
 ) -> Tensor:
     """Decodes a file to a (3, H, W) uint8 RGB tensor: torchvision where it can, else Pillow.
 
-    The same values and errors as :func:`read_image`.
+    The same arguments, values and errors as of :func:`read_image`.
     """
-    if path.lower().endswith(JPEG_EXTENSIONS):
-        with _naming(path), _opened(path, max_pixels) as image:  # the header alone
+    named_so = path.lower().endswith(JPEG_EXTENSIONS)
+    if named_so if data is None else data[:2] == JPEG_MARK:
+        with _naming(path), _opened(path, max_pixels, data) as image:  # the header alone
             rgb = image.mode in ('RGB', 'L')  # CMYK is converted by Pillow in a way of its own
         with contextlib.suppress(RuntimeError):  # no JPEG by its contents, or a broken one
             if rgb:
-                return decode_jpeg(read_file(path), ImageReadMode.UNCHANGED).expand(3, -1, -1)
-    return pil_to_tensor(read_image(path, value_range, max_pixels, page))
+                stored = read_file(path) if data is None else _as_bytes_tensor(data)
+                return decode_jpeg(stored, ImageReadMode.UNCHANGED).expand(3, -1, -1)
+    return pil_to_tensor(read_image(path, value_range, max_pixels, page, data))
+
+
+def _as_bytes_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)  # copied, since bytes are constant
 
 
 def read_channels(
@@ -212,13 +230,14 @@ def read_channels(
     value_range: ValueRange = None,
     max_pixels: int = MAX_PIXELS,
     page: int = 0,
+    data: bytes | None = None,
 ) -> Tensor:
     """Decodes a file with channels of its own to a (C, H, W) uint8 tensor.
 
     Args:
         path (str): TIFF, PNG, NumPy file, or whatever Pillow reads.
         channels (int): C.
-        value_range, max_pixels, page: As in :func:`read_image`.
+        value_range, max_pixels, page, data: As in :func:`read_image`.
 
     Raises:
         OSError: As :func:`read_image`.
@@ -226,9 +245,9 @@ def read_channels(
     """
     with _naming(path):
         if not path.lower().endswith((*ARRAY_EXTENSIONS, *TIFF_EXTENSIONS)):
-            with _opened(path, max_pixels):
+            with _opened(path, max_pixels, data):
                 pass
-        values = read_bands(path, page)
+        values = read_bands(path, page, data)
         if values.ndim > 1:
             check_pixels(sorted(values.shape)[-2:], max_pixels)
     levels = to_uint8(channels_first(values, channels, path), value_range, path)
@@ -238,6 +257,8 @@ def read_channels(
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
     """Loads ``img_path``, or takes ``img`` where there is one, in RGB.
+
+    Where there are ``img_bytes``, they are the contents of the file, and ``img_path`` is its name.
 
     ``img`` may be of every kind that :func:`as_tensor` takes: data sets that hold their images,
     such as CIFAR-10, give PIL images, and inference APIs of OpenMMLab give BGR arrays.
@@ -284,7 +305,11 @@ class LoadImage(BaseTransform):
             image = (as_tensor if self.as_tensor else as_pillow)(results['img'])
         else:
             try:
-                image = self._read(os.fspath(results['img_path']), page=results.get('page', 0))
+                image = self._read(
+                    os.fspath(results['img_path']),
+                    page=results.get('page', 0),
+                    data=results.pop('img_bytes', None),
+                )
             except OSError as error:
                 if not self.ignore_broken:
                     raise
@@ -295,7 +320,7 @@ class LoadImage(BaseTransform):
         results['ori_shape'] = results['img_shape'] = shape
         return results
 
-    def _read(self, path: str, page: int) -> Image.Image | Tensor:
+    def _read(self, path: str, **where) -> Image.Image | Tensor:
         if self.channels != 3:
-            return read_channels(path, self.channels, page=page, **self.options)
-        return (read_tensor if self.as_tensor else read_image)(path, page=page, **self.options)
+            return read_channels(path, self.channels, **where, **self.options)
+        return (read_tensor if self.as_tensor else read_image)(path, **where, **self.options)

@@ -20,7 +20,7 @@ class ProgressHook(Hook):
     In an epoch loop random draws of the pipeline depend on seed, epoch and image. In a loop that
     counts iterations they come from the workers' own seeds; a run resumed there with MMEngine's
     ``InfiniteSampler`` goes on with the right images, but not with the crops that an uninterrupted
-    run would have drawn.
+    run would have drawn. Those of :class:`dino_mm.datasets.ShardedImages` depend on seed and place.
 
     Raises:
         ValueError: A warm-up or a freeze is longer than the run; the message names its key.

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
 
+from dino_mm.datasets import ShardedImages
 from dino_mm.engine.tracking import track_pictures
 from dino_mm.evaluation.functional import knn_accuracy
 from dino_mm.registry import HOOKS
@@ -125,7 +126,11 @@ class ReportHook(Hook):
                 *pictures_of(runner.val_dataloader.dataset, self.attention_images), file
             )
         dataset = runner.train_dataloader.dataset
-        if not isinstance(dataset, BaseDataset) or len(dataset) <= self.attention_images:
+        if isinstance(dataset, ShardedImages):
+            enough = len(dataset.preview(self.attention_images + 1)) > self.attention_images
+        else:
+            enough = isinstance(dataset, BaseDataset) and len(dataset) > self.attention_images
+        if not enough:
             return None
         return Showcase(*unlabeled_pictures_of(dataset, self.attention_images), file)
 

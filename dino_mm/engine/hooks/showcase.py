@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, resize
 
+from dino_mm.datasets import ShardedImages
 from dino_mm.datasets.transforms import DINOMultiCrop
 from dino_mm.utils.attention import class_token_attention
 from dino_mm.utils.files import save_atomically
@@ -43,7 +44,9 @@ def pictures_of(dataset: Sequence, count: int) -> tuple[Tensor, Tensor]:
     return tuple(torch.stack([images[i] for i in part if i in usual]) for part in (chosen, others))
 
 
-def unlabeled_pictures_of(dataset: BaseDataset, count: int) -> tuple[Tensor, Tensor]:
+def unlabeled_pictures_of(
+    dataset: BaseDataset | ShardedImages, count: int
+) -> tuple[Tensor, Tensor]:
     """The same of a data set for training, without its augmentation.
 
     Each image is loaded by the first transform, then resized and cropped to a square of the size
@@ -52,18 +55,22 @@ def unlabeled_pictures_of(dataset: BaseDataset, count: int) -> tuple[Tensor, Ten
     load, *others = dataset.pipeline.transforms
     sizes = [one.sizes['global_size'] for one in others if isinstance(one, DINOMultiCrop)]
     size = sizes[0] if sizes else (224, 224)
-    chosen = spread(0, len(dataset), count)
-    rest = [i for i in spread(0, len(dataset), GALLERY) if i not in chosen]
+    if isinstance(dataset, ShardedImages):
+        found = dataset.preview(count + GALLERY)
+    else:
+        chosen = spread(0, len(dataset), count)
+        rest = [i for i in spread(0, len(dataset), GALLERY) if i not in chosen]
+        found = [dataset.get_data_info(index) for index in chosen + rest]
     images = []
-    for index in chosen + rest:
-        item = load(dataset.get_data_info(index))
+    for info in found:
+        item = load(info)
         if item is None:  # a broken file that is passed over
             continue
         image = item['img']
         if not isinstance(image, Tensor):
             image = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         images.append(center_crop(resize(image, min(size), antialias=True), [*size]))
-    return torch.stack(images[: len(chosen)]), torch.stack(images[len(chosen) :])
+    return torch.stack(images[:count]), torch.stack(images[count:])
 
 
 class Showcase:

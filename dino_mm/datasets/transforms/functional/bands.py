@@ -1,5 +1,6 @@
 """Files with any number of channels, as satellites, microscopes and scanners make them."""
 
+import io
 import os
 
 import numpy as np
@@ -9,20 +10,25 @@ ARRAY_EXTENSIONS = ('.npy', '.npz')
 TIFF_EXTENSIONS = ('.tif', '.tiff')
 
 
-def read_array(path: str) -> np.ndarray:
-    """The array of a NumPy file, the first one of an archive.
+def source_of(path: str, data: bytes | None) -> str | io.BytesIO:
+    """What a decoder is to open: the file itself, or its contents where they are in memory."""
+    return path if data is None else io.BytesIO(data)
+
+
+def read_array(path: str, data: bytes | None = None) -> np.ndarray:
+    """The array of a NumPy file, the first one of an archive; ``data`` are its contents.
 
     Raises:
         ValueError: The file holds Python objects, or is no NumPy file.
     """
-    found = np.load(path, allow_pickle=False)
+    found = np.load(source_of(path, data), allow_pickle=False)
     if isinstance(found, np.ndarray):
         return found
     with found:
         return found[found.files[0]]
 
 
-def read_bands(path: str, page: int = 0) -> np.ndarray:
+def read_bands(path: str, page: int = 0, data: bytes | None = None) -> np.ndarray:
     """All values of a file as they are stored, (H, W) or with channels first or last.
 
     TIFF files are read by tifffile where it is installed, since Pillow knows few kinds with more
@@ -30,21 +36,21 @@ def read_bands(path: str, page: int = 0) -> np.ndarray:
     """
     extension = os.path.splitext(path)[1].lower()
     if extension in ARRAY_EXTENSIONS:
-        return read_array(path)
+        return read_array(path, data)
     if extension in TIFF_EXTENSIONS:
         try:
             import tifffile
         except ImportError:
             pass  # Pillow reads the simple ones
         else:
-            return _read_tiff(tifffile, path, page)
-    with Image.open(path) as image:
+            return _read_tiff(tifffile, source_of(path, data), page)
+    with Image.open(source_of(path, data)) as image:
         image.seek(page)
         return np.asarray(image)
 
 
-def _read_tiff(tifffile, path: str, page: int) -> np.ndarray:
-    with tifffile.TiffFile(path) as file:
+def _read_tiff(tifffile, source: str | io.BytesIO, page: int) -> np.ndarray:
+    with tifffile.TiffFile(source) as file:
         series = file.series[0]
         if 'S' in series.axes or series.ndim == 2 or len(file.pages) == 1:
             return file.pages[page].asarray()  # channels lie within a page
