@@ -15,12 +15,12 @@ _base_ = [
 
 strides = [2, 4, 8, 16]
 model = dict(
-    # Standardized image by image.
-    data_preprocessor=dict(mean=None, std=None, pad_size_divisor=64),
+    data_preprocessor=dict(pad_size_divisor=64),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),
         img_size=64,
         patch_size=8,
+        stem='conv',
         drop_path_rate=0.0,
         window_size=0,
         global_indices=(),

@@ -10,13 +10,13 @@ _base_ = ['../_base_/datasets/digits.py', '../_base_/default_runtime.py']
 
 model = dict(
     type='dino_mm.FeatureExtractor',
-    data_preprocessor=dict(per_image=True),
     # As in configs/quickstart/dino_vit-tiny_digits.py.
     backbone=dict(
         type='dino_mm.VisionTransformer',
         arch=dict(embed_dims=96, num_layers=4, num_heads=3),
         img_size=32,
         patch_size=8,
+        stem='conv',
         weight_init='xavier',
     ),
     neck=dict(type='dino_mm.ClassToken'),

@@ -8,12 +8,12 @@ Measured: docs/model_zoo.md, by tools/eval_linear.py.
 _base_ = ['../_base_/models/linear_vit-s16.py', '../_base_/schedules/linear_sgd_100e.py']
 
 model = dict(
-    data_preprocessor=dict(type='dino_mm.MultiCropDataPreprocessor', per_image=True),
     # As in configs/quickstart/dino_vit-tiny_digits.py.
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),
         img_size=32,
         patch_size=8,
+        stem='conv',
         init_cfg=dict(checkpoint='work_dirs/dino_vit-tiny_digits/backbone.pth'),
     ),
     head=dict(num_classes=10, in_channels=4 * 96),

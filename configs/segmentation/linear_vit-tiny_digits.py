@@ -14,12 +14,12 @@ _base_ = [
 ]
 
 model = dict(
-    # Standardized image by image.
-    data_preprocessor=dict(mean=None, std=None, size=(64, 64), test_cfg=dict(size_divisor=8)),
+    data_preprocessor=dict(size=(64, 64), test_cfg=dict(size_divisor=8)),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),
         img_size=64,
         patch_size=8,
+        stem='conv',
         weight_init='xavier',
         init_cfg=dict(checkpoint='work_dirs/dino_vit-tiny_digits/backbone.pth'),
     ),

@@ -17,12 +17,12 @@ num_classes = 11
 # Background is five pixels of six: unweighted, all pixels stay background for long.
 class_weight = [0.2] + [1.0] * 10
 model = dict(
-    # Standardized image by image.
-    data_preprocessor=dict(mean=None, std=None, size=(64, 64), test_cfg=dict(size_divisor=8)),
+    data_preprocessor=dict(size=(64, 64), test_cfg=dict(size_divisor=8)),
     backbone=dict(
         arch=dict(_delete_=True, embed_dims=96, num_layers=4, num_heads=3),
         img_size=64,
         patch_size=8,
+        stem='conv',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.0,
         weight_init='xavier',

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from dino_mm.checkpoint.loader import backbone_config
 from dino_mm.checkpoint.weights import read_weights
@@ -18,6 +18,7 @@ from dino_mm.utils.checks import check_number
 from dino_mm.utils.durations import format_duration
 from dino_mm.utils.launch import fit_loaders, prepare_launch
 from dino_mm.utils.machine import this_machine
+from dino_mm.utils.options import OptionsAction
 
 from .recipe import Recipe, Start, choose, evaluate_on
 from .recipe_file import write_config
@@ -163,7 +164,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--init', help='checkpoint to start from: published DINO, DINOv2, timm, ours'
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='changes to the recipe, key=value'
+        '--cfg-options', nargs='+', action=OptionsAction, help='changes to the recipe, key=value'
     )
     return parser.parse_args(arguments)
 

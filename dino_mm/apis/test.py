@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from dino_mm.checkpoint import load_into, read_checkpoint
@@ -20,6 +20,7 @@ from dino_mm.utils.launch import (
     prepare_launch,
     processes_that_end,
 )
+from dino_mm.utils.options import OptionsAction
 from dino_mm.utils.wrappers import unwrap
 
 from .config_check import check_top_level
@@ -35,7 +36,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--network', choices=NETWORKS, help='of a FeatureExtractor')
     parser.add_argument('--work-dir', help='folder of the log')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='overrides')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='overrides')
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -77,7 +78,7 @@ def build_config(args: argparse.Namespace) -> Config:
 def follow_normalization(model: ConfigDict, meta: Mapping[str, Any]) -> tuple[str, int]:
     """Normalizes images as the checkpoint was trained, unless the config says how.
 
-    The config says how if its ``data_preprocessor`` has ``mean``, ``std`` or ``per_image``, or is
+    The config says how if its ``data_preprocessor`` has ``mean`` or ``std``, or is
     of another type than :class:`MultiCropDataPreprocessor`.
 
     Args:
@@ -90,7 +91,7 @@ def follow_normalization(model: ConfigDict, meta: Mapping[str, Any]) -> tuple[st
     own = model.get('data_preprocessor') or {}
     kind = own.get('type', 'MultiCropDataPreprocessor').split('.')[-1]
     stored = stored_normalization(meta)
-    if kind != 'MultiCropDataPreprocessor' or own.keys() & {'mean', 'std', 'per_image'}:
+    if kind != 'MultiCropDataPreprocessor' or own.keys() & {'mean', 'std'}:
         text = f'Images are normalized as the config says: data_preprocessor={plain(own)}'
         if not stored or plain(stored) == plain(normalization(model)):
             return text, 20

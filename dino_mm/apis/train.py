@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -21,6 +21,7 @@ from dino_mm.utils.launch import (
     processes_that_end,
     refuse_sharding,
 )
+from dino_mm.utils.options import OptionsAction
 from dino_mm.utils.quiet import quiet_imports
 
 from .config_check import check_keys, check_top_level
@@ -65,7 +66,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionsAction,
         help='overrides, as in optim_wrapper.optimizer.lr=1e-3 model.head.out_dim=4096',
     )
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')

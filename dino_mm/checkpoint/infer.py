@@ -190,7 +190,7 @@ def stored_grid(meta: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def normalization(model: Mapping[str, Any]) -> dict:
-    """Returns what a model's config tells of ``mean``, ``std`` and ``per_image``.
+    """Returns what a model's config tells of ``mean`` and ``std``.
 
     Args:
         model (Mapping): Its ``data_preprocessor`` counts if it is a
@@ -201,7 +201,7 @@ def normalization(model: Mapping[str, Any]) -> dict:
     kind = own.get('type') or model.get('type', 'DINO')
     if kind.split('.')[-1] not in ('MultiCropDataPreprocessor', 'DINO', 'FeatureExtractor'):
         return {}
-    return {k: own[k] for k in ('mean', 'std', 'per_image') if own.get(k) is not None}
+    return {k: own[k] for k in ('mean', 'std') if own.get(k) is not None}
 
 
 def stored_normalization(meta: Mapping[str, Any]) -> dict:
@@ -214,11 +214,11 @@ def choose_normalization(model: Mapping[str, Any], meta: Mapping[str, Any]) -> t
 
     Args:
         model (Mapping): Its config, empty where there is none. It says something if its
-            ``data_preprocessor`` has ``mean``, ``std`` or ``per_image``.
+            ``data_preprocessor`` has ``mean`` or ``std``.
         meta (Mapping): Stored with the checkpoint.
 
     Returns:
-        tuple: ``mean``, ``std`` and ``per_image`` as far as they are told, and by whom:
+        tuple: ``mean`` and ``std`` as far as they are told, and by whom:
         ``'config'``, ``'checkpoint'``, or ``'default'`` where neither says anything.
     """
     own, stored = normalization(model), stored_normalization(meta)

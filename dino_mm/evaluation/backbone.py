@@ -19,7 +19,7 @@ class FrozenBackbone:
 
     Args:
         module (nn.Module): Our vision transformer, or for :meth:`descriptor` any backbone.
-        normalization (dict): ``mean``, ``std`` and ``per_image`` of
+        normalization (dict): ``mean`` and ``std`` of
             :class:`MultiCropDataPreprocessor`.
         source (dict): Where the backbone comes from, for the report; ``backbone`` is its config.
         dtype (str | None): Features are computed in ``'bfloat16'``, in ``'float16'``, or with

@@ -5,7 +5,6 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 
-from mmengine.registry import Registry
 from torch import nn
 
 
@@ -49,16 +48,6 @@ def renamed_value(key: str, value: object, names: Mapping[object, object]) -> ob
         return value
     warn_renamed(f'{key}={value!r}', repr(names[value]))
     return names[value]
-
-
-def register_old_name(registry: Registry, old: str, cls: type) -> None:
-    """Registers a class under its old name as well, which warns when it is built."""
-
-    def init(self, *args, **kwargs) -> None:
-        warn_renamed(old, cls.__name__)
-        cls.__init__(self, *args, **kwargs)
-
-    registry.register_module(name=old, module=type(cls.__name__, (cls,), dict(__init__=init)))
 
 
 def keep_state_key(module: nn.Module, name: str, key: str) -> None:

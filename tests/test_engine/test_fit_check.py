@@ -7,6 +7,7 @@ from dino_mm.engine.hooks import FitCheckHook
 from dino_mm.registry import MODELS
 
 CHECK = {'default_hooks.fit_check': dict(type='FitCheckHook')}
+LOAD = 'train_dataloader.dataset.pipeline.0.'
 CROP = 'train_dataloader.dataset.pipeline.1.'
 RESNET = {
     'model.backbone': dict(_delete_=True, type='mmpretrain.ResNet', depth=18, base_channels=8),
@@ -33,6 +34,11 @@ FOREIGN_VIT = dict(
         (
             {CROP + 'local_size': 6},
             r'model\.backbone \(Vis.* 6 x 6 pixels \(DINOMultiCrop\.local_size',
+        ),
+        ({LOAD + 'channels': 5}, r'in_channels is 3, but images have 5 channels.*in_channels=5'),
+        (
+            {LOAD + 'channels': 5, 'model.backbone.in_channels': 5},
+            r'data_preprocessor\.mean has 3 values, but images have 5 .* to 5 values',
         ),
         ({'model.backbone': FOREIGN_VIT}, r'model\.backbone \(TIMM.*32 x 32 pixels .*\(224\)'),
     ],

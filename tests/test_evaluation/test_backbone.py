@@ -91,16 +91,6 @@ def test_normalization_of_protocol_and_config(config, tmp_path) -> None:
     )
 
 
-def test_normalization_per_image_is_the_configs_own(config, tmp_path) -> None:
-    own = tmp_path / 'own.py'
-    own.write_text(f"_base_ = '{config}'\nmodel = dict(data_preprocessor=dict(per_image=True))")
-    images = torch.randint(50, 100, (2, 3, 8, 8), dtype=torch.uint8)
-    normalized = load_frozen_backbone(
-        arguments('--checkpoint', 'random', '--config', str(own))
-    ).normalize(images)
-    assert torch.allclose(normalized.mean(dim=(1, 2, 3)).cpu(), torch.zeros(2), atol=1e-5)
-
-
 def white_pixel(*options: str) -> float:
     backbone = load_frozen_backbone(arguments(*options))
     white = torch.full((1, 3, 8, 8), 255, dtype=torch.uint8)
@@ -114,7 +104,11 @@ IMAGENET = (1 - 0.485) / 0.229
     'model, expected',
     [
         ("type='DINO', data_preprocessor=dict(mean=[0.5, 0.4, 0.3], std=[0.25, 0.2, 0.1])", 2.0),
-        ("data_preprocessor=dict(type='dino_mm.MultiCropDataPreprocessor', per_image=True)", 0.0),
+        (
+            "data_preprocessor=dict(type='dino_mm.MultiCropDataPreprocessor', "
+            'mean=[0.5] * 3, std=[0.5] * 3)',
+            1.0,
+        ),
         ("type='DINO'", IMAGENET),
         # mmpretrain's, of values up to 255
         ("type='ImageClassifier', data_preprocessor=dict(mean=[124, 116, 104])", IMAGENET),

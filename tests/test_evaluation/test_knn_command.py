@@ -91,9 +91,8 @@ def test_images_are_normalized_as_the_checkpoint_was_trained(command, tmp_path) 
         img_size=64,
         patch_size=32,
     )
-    model = (
-        f"model = dict(type='DINO', data_preprocessor=dict(per_image=True), backbone={backbone})"
-    )
+    preprocessor = dict(mean=[0.5] * 3, std=[0.1] * 3)
+    model = f"model = dict(type='DINO', data_preprocessor={preprocessor}, backbone={backbone})"
     torch.save(dict(state_dict=weights, meta=dict(cfg=model)), command[1])
     test_api.main(command)
     ours = stored_features(tmp_path / 'work/features')
@@ -109,9 +108,9 @@ def test_images_are_normalized_as_the_checkpoint_was_trained(command, tmp_path) 
     'own, meta, used, log, level',
     [
         (None, dict(), None, "ImageNet's mean", 20),
-        (None, dict(per_image=True), dict(per_image=True), 'checkpoint says.*per_image', 20),
+        (None, dict(mean=[0.5]), dict(mean=[0.5]), 'checkpoint says.*mean', 20),
         (dict(non_blocking=False), dict(mean=[0.5]), dict(non_blocking=False, mean=[0.5]), '', 20),
-        (dict(per_image=True), dict(), dict(per_image=True), 'config says.*per_image', 20),
+        (dict(mean=(0.5,)), dict(), dict(mean=(0.5,)), 'config says.*mean', 20),
         (dict(mean=(0.5,)), dict(mean=[0.5]), dict(mean=(0.5,)), 'config says', 20),
         (
             dict(mean=None, std=None),

@@ -13,7 +13,6 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     gray,
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='dino_mm.StandardizePerImage'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
@@ -21,7 +20,6 @@ test_pipeline = [
     gray,
     dict(type='Resize', scale=(scene_size, scene_size), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='dino_mm.StandardizePerImage'),
     dict(
         type='PackDetInputs',
         # The metric takes the truth from the samples.
@@ -30,7 +28,6 @@ test_pipeline = [
 ]
 tta_pipeline = [
     *test_pipeline[:3],
-    dict(type='dino_mm.StandardizePerImage'),
     dict(
         type='TestTimeAug',
         transforms=[

@@ -13,7 +13,6 @@ pipeline = [
     dict(type='LoadImageFromFile'),
     gray,
     dict(type='LoadAnnotations'),
-    dict(type='dino_mm.StandardizePerImage'),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = pipeline  # mmseg's inference_model looks for this name
@@ -26,7 +25,6 @@ tta_pipeline = [
         transforms=[
             [dict(type='Resize', scale=(side, side), keep_ratio=True) for side in (48, 64, 80)],
             [dict(type='LoadAnnotations')],
-            [dict(type='dino_mm.StandardizePerImage')],
             [dict(type='PackSegInputs')],
         ],
     ),

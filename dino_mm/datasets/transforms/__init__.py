@@ -2,14 +2,12 @@ from .functional import CropParams, apply_crop, draw_box
 from .ignore_labels import IgnoreLabels
 from .loading import LoadImage, read_image, read_tensor, to_rgb
 from .multi_crop import DINOMultiCrop
-from .standardize import StandardizePerImage
 
 __all__ = [
     'CropParams',
     'DINOMultiCrop',
     'IgnoreLabels',
     'LoadImage',
-    'StandardizePerImage',
     'apply_crop',
     'draw_box',
     'read_image',

@@ -21,7 +21,7 @@ class FeatureExtractor(BaseModel):
         neck (dict): Makes (B, C) of what it returns: :class:`ClassToken` or
             :class:`GlobalAveragePool`.
         data_preprocessor (dict, optional): :class:`MultiCropDataPreprocessor` config. If it has
-            neither ``mean`` nor ``std`` nor ``per_image``, ``tools/test.py`` normalizes images as
+            neither ``mean`` nor ``std``, ``tools/test.py`` normalizes images as
             the checkpoint was trained.
     """
 

@@ -28,9 +28,6 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         mean (Sequence[float] | None): Per channel, for images scaled to [0, 1]. ``None`` passes
             already normalized float input through.
         std (Sequence[float] | None): Per channel.
-        per_image (bool): Bring each crop to mean 0 and standard deviation 1 by itself instead,
-            so that its brightness and contrast tell nothing. For small sets where these would be
-            an easier answer than content.
         non_blocking (bool): Overlap the copy with computation; needs pinned memory.
         compile (bool): Fuse each color adjustment by ``torch.compile``: some seconds at the
             start.
@@ -40,7 +37,6 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         self,
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
-        per_image: bool = False,
         non_blocking: bool = True,
         compile: bool = False,
     ) -> None:
@@ -50,7 +46,7 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
         if mean is not None:
             check_numbers('data_preprocessor.mean', mean)
             check_numbers('data_preprocessor.std', std, len(mean), above=0)
-        self.normalize, self.per_image = per_image or mean is not None, per_image
+        self.normalize = mean is not None
         if mean is not None:
             self.register_buffer('mean', 255 * torch.tensor(mean).view(-1, 1, 1), persistent=False)
             self.register_buffer('std', 255 * torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -129,10 +125,6 @@ class MultiCropDataPreprocessor(BaseDataPreprocessor):
     def _normalize(self, x: Tensor) -> Tensor:
         if not self.normalize:
             return x
-        if self.per_image:
-            x = x.float() / 255
-            std, mean = torch.std_mean(x, dim=(-3, -2, -1), keepdim=True)
-            return (x - mean) / (std + 0.05)  # the constant spares empty crops their noise
         if x.shape[-3] != self.mean.shape[0]:
             raise ValueError(
                 f'images have {x.shape[-3]} channels but data_preprocessor.mean has '
