@@ -28,13 +28,15 @@ class OptionsAction(DictAction):
             key, equals, value = option.partition('=')
             if not equals:
                 parser.error(f'{option_string} takes KEY=VALUE, got {option!r}')
-            options[key] = self._read(value)
+            options[key] = read_value(value)
         setattr(namespace, self.dest, options)
 
-    def _read(self, value: str) -> object:
-        quote = value[:1]
-        if len(value) > 1 and quote in QUOTES and value.find(quote, 1) == len(value) - 1:
-            return value[1:-1]
-        if any(mark in value for mark in '([,'):
-            return self._parse_iterable(value)
-        return self._parse_int_float_bool(value)
+
+def read_value(text: str) -> object:
+    """What the text of one value means."""
+    quote = text[:1]
+    if len(text) > 1 and quote in QUOTES and text.find(quote, 1) == len(text) - 1:
+        return text[1:-1]
+    if any(mark in text for mark in '([,'):
+        return DictAction._parse_iterable(text)
+    return DictAction._parse_int_float_bool(text)

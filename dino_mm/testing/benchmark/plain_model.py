@@ -58,15 +58,38 @@ class PlainPatches(nn.Module):
         return self.proj(x)
 
 
+class PlainConvolutions(nn.Sequential):
+    """The convolutional stem of arXiv 2106.14881: halves the image until a patch is a pixel."""
+
+    def __init__(self, dim: int, patch: int) -> None:
+        layers, inner = [], 3
+        for left in reversed(range(int(math.log2(patch)))):
+            outer = max(32, dim // 2**left) if left else dim
+            convolution = nn.Conv2d(inner, outer, 3, stride=2, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outer), nn.GELU()]
+            inner = outer
+        super().__init__(*layers, nn.Conv2d(dim, dim, 1))
+
+
+PLAIN_STEMS = dict(linear=PlainPatches, conv=PlainConvolutions)
+
+
 class PlainViT(nn.Module):
     """(B, 3, H, W) -> class tokens (B, C)."""
 
     def __init__(
-        self, dim: int, depth: int, heads: int, patch: int, image: int, drop_path: float
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        patch: int,
+        image: int,
+        drop_path: float,
+        stem: type[nn.Module] = PlainPatches,
     ) -> None:
         super().__init__()
         self.grid = (image // patch, image // patch)
-        self.patch_embed = PlainPatches(dim, patch)
+        self.patch_embed = stem(dim, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + self.grid[0] ** 2, dim))
         rates = torch.linspace(0, drop_path, depth).tolist()

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ from dino_mm.utils.precision import best_amp_dtype
 from . import harness
 from .flops import matmul_peak, step_flops
 from .memory import calculate_peak
-from .plain_model import PlainDINO, PlainHead, PlainNetwork, PlainViT
+from .plain_model import PLAIN_STEMS, PlainDINO, PlainHead, PlainNetwork, PlainViT
 from .reference import published_step
 from .runner_overhead import measure_overhead
 
@@ -42,14 +43,60 @@ PUBLISHED = ('plain', 'reference', 'reference_float16')
 CALCULATED = ('ours', 'logits_in_chunks', 'recompute_half', 'recompute_all', 'explicit_attention')
 
 
-def sizes(args: Namespace) -> list[int]:
-    """Edges of the crops in pixels."""
-    return [224, 224] + [96] * args.locals
+@dataclass(frozen=True)
+class Network:
+    """What is trained: backbone, head and crops, all in numbers."""
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    arch: str = ''  # its name in the published code
+    stem: str = 'linear'
+    drop_path: float = 0.1
+    hidden: int = 2048
+    bottleneck: int = 256
+    out_dim: int = 65536
+    global_size: int = 224
+    local_size: int = 96
+    locals: int = 8
+
+    @property
+    def sizes(self) -> list[int]:
+        """Edges of the crops in pixels."""
+        return [self.global_size] * 2 + [self.local_size] * self.locals
+
+
+def published_networks() -> dict[str, Network]:
+    """The published vision transformers by the names of ``--model``."""
+    found = {}
+    for letters, arch in dict(ti='tiny', s='small', b='base', l='large').items():
+        settings = VisionTransformer.arch_settings[arch]
+        shape = (settings['embed_dims'], settings['num_layers'], settings['num_heads'])
+        found |= {f'vit-{letters}{patch}': Network(*shape, patch, arch) for patch in (8, 16)}
+    return found
+
+
+#: That of configs/dino_vit-tiny_imagenette_1xb128.py, for thumbnails on a CPU.
+THUMBNAILS = Network(
+    128,
+    depth=4,
+    heads=4,
+    patch=8,
+    stem='conv',
+    drop_path=0.0,
+    hidden=512,
+    bottleneck=64,
+    out_dim=1024,
+    global_size=48,
+    local_size=24,
+    locals=4,
+)
 
 
 def crops(args: Namespace) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(args.batch, 3, size, size) for size in sizes(args)]
+    shapes = [(args.batch, 3, size, size) for size in args.network.sizes]
     return [torch.randn(shape, generator=generator).to(args.device) for shape in shapes]
 
 
@@ -61,12 +108,25 @@ def our_model(
     packed: bool = True,
 ) -> nn.Module:
     """The configs' model, but for the given options."""
-    settings = dict(arch=args.arch, patch_size=args.patch, drop_path_rate=0.1) | (backbone or {})
+    shape = args.network
+    settings = dict(
+        arch=dict(embed_dims=shape.width, num_layers=shape.depth, num_heads=shape.heads),
+        img_size=shape.global_size,
+        patch_size=shape.patch,
+        stem=shape.stem,
+        drop_path_rate=shape.drop_path,
+    )
     module = MODELS.build(
         dict(
             type='dino_mm.DINO',
-            backbone=dict(type='dino_mm.VisionTransformer', **settings),
-            head=dict(type='dino_mm.DINOHead', in_dim=args.dim, out_dim=args.out_dim),
+            backbone=dict(type='dino_mm.VisionTransformer', **settings | (backbone or {})),
+            head=dict(
+                type='dino_mm.DINOHead',
+                in_dim=shape.width,
+                out_dim=shape.out_dim,
+                hidden_dim=shape.hidden,
+                bottleneck_dim=shape.bottleneck,
+            ),
             loss=dict(type='dino_mm.DINOLoss', **(loss or {})),
             **(model or {}),
         )
@@ -110,10 +170,20 @@ def plain(args: Namespace, batch: list[Tensor]) -> harness.Variant:
     """The published algorithm, plain, in float32."""
 
     def network(drop_path: float) -> PlainNetwork:
-        backbone = PlainViT(args.dim, args.depth, args.heads, args.patch, 224, drop_path)
-        return PlainNetwork(backbone, PlainHead(args.dim, 2048, 256, args.out_dim)).to(args.device)
+        backbone = PlainViT(
+            shape.width,
+            shape.depth,
+            shape.heads,
+            shape.patch,
+            shape.global_size,
+            drop_path,
+            PLAIN_STEMS[shape.stem],
+        )
+        head = PlainHead(shape.width, shape.hidden, shape.bottleneck, shape.out_dim)
+        return PlainNetwork(backbone, head).to(args.device)
 
-    model = PlainDINO(network(0.1), network(0.0), args.out_dim)
+    shape = args.network
+    model = PlainDINO(network(shape.drop_path), network(0.0), shape.out_dim)
 
     def step() -> None:
         model.step(batch)
@@ -128,7 +198,7 @@ def variants(args: Namespace) -> dict[str, harness.Variant]:
     found |= {name: ours(args, batch, **CHANGES[name]) for name in wanted}
     found['plain'] = plain(args, batch)
     if args.reference:
-        given = (args.reference, args.arch, args.patch, args.out_dim, batch)
+        given = (args.reference, args.network.arch, args.network.patch, args.network.out_dim, batch)
         found['reference'] = published_step(*given, half=False)
         if cuda:
             found['reference_float16'] = published_step(*given, half=True)
@@ -145,12 +215,14 @@ def add_efficiency(result: dict, args: Namespace) -> None:
         name: matmul_peak(getattr(torch, name), args.device)
         for name in dict.fromkeys((half, 'float32'))
     }
-    network = sizes(args), args.patch, args.dim, args.depth, args.out_dim
+    shape = args.network
+    network = shape.sizes, shape.patch, shape.width, shape.depth, shape.out_dim
+    other = dict(hidden=shape.hidden, bottleneck=shape.bottleneck, stem=shape.stem)
     result['machine']['matmul_tflops'] = {k: round(v / 1e12, 3) for k, v in peaks.items()}
     for name, figures in result['variants'].items():
         peak = peaks['float32' if name in (*PUBLISHED[:2], 'float32') else half]
         class_only = name not in (*PUBLISHED, 'all_tokens')
-        achieved = figures['median'] * step_flops(*network, class_only)
+        achieved = figures['median'] * step_flops(*network, class_only, **other)
         figures['tflops'] = round(achieved / 1e12, 4)
         figures['share_of_matmul_peak'] = round(achieved / peak, 4)
         print(f'{name}: {figures["tflops"]} TFLOP/s, {100 * achieved / peak:.1f} % of matmul')
@@ -176,12 +248,18 @@ def main(arguments: Sequence[str] | None = None) -> dict:
         'Images per second of a training step: `ours` as the configs have it, ours with one '
         'technique changed, and `plain` in float32. Memory is counted above weights and moments.'
     )
-    archs = dict(ti='tiny', s='small', b='base', l='large')
-    names = [f'vit-{arch}{patch}' for arch in archs for patch in (8, 16)]
-    parser.add_argument('--model', choices=names, default='vit-s16', help='(vit-s16)')
-    parser.add_argument('--batch', type=int, help='images (GPU: 64, CPU: 8, --short: 2)')
-    parser.add_argument('--locals', type=int, default=8, help='local crops beside two global (8)')
-    parser.add_argument('--out-dim', type=int, default=65536, help='prototypes (65,536)')
+    networks = published_networks() | {'thumbnails': THUMBNAILS}
+    parser.add_argument(
+        '--model',
+        choices=networks,
+        default='vit-s16',
+        help='(vit-s16); thumbnails: that of dino_vit-tiny_imagenette_1xb128.py',
+    )
+    parser.add_argument(
+        '--batch', type=int, help='images (GPU: 64, CPU: 8, thumbnails: 128, --short: 2)'
+    )
+    parser.add_argument('--locals', type=int, help='local crops beside two global (8)')
+    parser.add_argument('--out-dim', type=int, help='prototypes (65,536)')
     parser.add_argument('--variants', nargs='*', choices=CHANGES, help='only these (all)')
     parser.add_argument(
         '--runner-overhead',
@@ -197,12 +275,13 @@ def main(arguments: Sequence[str] | None = None) -> dict:
     if args.runner_overhead:
         return harness.finish(measure_overhead(args.device, args.repeats), args.out)
     cuda = torch.device(args.device).type == 'cuda'
-    args.batch = args.batch or (64 if cuda else 2 if args.short else 8)
-    letters = args.model.removeprefix('vit-').rstrip('0123456789')
-    args.arch, args.patch = archs[letters], int(args.model.removeprefix(f'vit-{letters}'))
-    settings = VisionTransformer.arch_settings[args.arch]
-    args.dim, args.depth = settings['embed_dims'], settings['num_layers']
-    args.heads = settings['num_heads']
+    small = networks[args.model] is THUMBNAILS
+    args.batch = args.batch or (2 if args.short else 128 if small else 64 if cuda else 8)
+    given = dict(locals=args.locals, out_dim=args.out_dim)
+    changes = {key: value for key, value in given.items() if value is not None}
+    args.network = replace(networks[args.model], **changes)
+    if args.reference and not args.network.arch:
+        parser.error(f'--reference: the published code has no network like {args.model}')
     if args.calculate_memory:
         return calculate(args)
     result = harness.measure('step', variants(args), args.device, args.repeats, items=args.batch)

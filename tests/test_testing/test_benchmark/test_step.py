@@ -3,12 +3,16 @@ from argparse import Namespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
 from dino_mm.models import VisionTransformer
+from dino_mm.models.backbones.layers import ConvStem
 from dino_mm.registry import MODELS
 from dino_mm.testing.benchmark import flops, harness, runner_overhead, step
 from dino_mm.testing.benchmark.memory import calculate_peak
+
+from ...test_configs.leaves import CONFIGS
 
 TOY = dict(embed_dims=24, num_layers=2, num_heads=3)
 SIZES = ['--batch', '2', '--locals', '1', '--out-dim', '16', '--repeats', '1', '--device', 'cpu']
@@ -37,7 +41,8 @@ def test_short(tmp_path) -> None:
 def test_every_variant_trains(name, monkeypatch) -> None:
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **_: None)
     monkeypatch.setattr(torch, 'compile', lambda function, **_: function)
-    args = Namespace(arch='tiny', patch=16, dim=24, out_dim=16, batch=2, locals=1, device='cpu')
+    network = step.Network(24, 2, 3, 16, out_dim=16, locals=1)
+    args = Namespace(network=network, batch=2, device='cpu')
     batch = [torch.randn(2, 3, size, size) for size in (48, 48, 32)]
     built, build = [], step.our_model
     monkeypatch.setattr(step, 'our_model', lambda *a, **k: built.append(build(*a, **k)) or built[0])
@@ -58,6 +63,22 @@ def test_a_folder_without_the_published_code_is_refused(tmp_path) -> None:
         step.main([*SIZES, '--model', 'vit-ti16', '--reference', str(tmp_path)])
 
 
+def test_network_for_thumbnails_is_the_configs() -> None:
+    config = Config.fromfile(CONFIGS / 'dino_vit-tiny_imagenette_1xb128.py')
+    multi_crop = config.train_dataloader.dataset.pipeline[-1]
+    args = Namespace(network=step.THUMBNAILS, device='cpu')
+    built, theirs = step.our_model(args), MODELS.build(config.model)
+    assert {k: v.shape for k, v in built.state_dict().items()} == {
+        k: v.shape for k, v in theirs.state_dict().items()
+    }
+    expected = [multi_crop.global_size] * 2 + [multi_crop.local_size] * multi_crop.num_local
+    assert step.THUMBNAILS.sizes == expected
+    result = step.main(['--model', 'thumbnails', '--batch', '2', '--variants', '--repeats', '1'])
+    assert result['ratios']['ours_over_plain'] > 0
+    with pytest.raises(SystemExit):
+        step.main(['--model', 'thumbnails', '--reference', 'somewhere'])
+
+
 @pytest.mark.parametrize('out_type', ['cls_token', 'raw'])
 def test_operations_of_a_step_are_those_pytorch_counts(out_type) -> None:
     model = MODELS.build(
@@ -75,6 +96,13 @@ def test_operations_of_a_step_are_those_pytorch_counts(out_type) -> None:
         model(crops, mode='loss')['loss'].backward()
     formula = flops.step_flops([224, 224, 96], 16, 24, 2, 512, out_type == 'cls_token')
     assert counter.get_total_flops() == pytest.approx(formula, rel=1e-3)
+
+
+def test_operations_of_a_convolutional_stem_are_those_pytorch_counts() -> None:
+    stem = ConvStem(patch_size=8, in_channels=3, embed_dims=128)
+    with FlopCounterMode(display=False) as counter:
+        stem(torch.randn(1, 3, 48, 48))
+    assert counter.get_total_flops() == 2 * sum(flops.stem_macs(48, 8, 128, 'conv'))
 
 
 def test_the_anchor_of_vit_small() -> None:
@@ -106,7 +134,8 @@ def test_overhead_of_the_runner(monkeypatch) -> None:
 
 def test_calculated_memory_is_what_a_step_takes() -> None:
     """A step with tensors of no contents against the same one with contents, on this CPU."""
-    args = Namespace(arch='tiny', patch=16, dim=24, out_dim=4096, batch=4, locals=1, device='cpu')
+    network = step.Network(24, 2, 3, 16, out_dim=4096, locals=1)
+    args = Namespace(network=network, batch=4, device='cpu')
     changes = dict(backbone=dict(attention='sdpa'), loss=dict(chunk_size=4))
     wrapper = dict(dtype='bfloat16')
     model = step.our_model(args, **changes)
