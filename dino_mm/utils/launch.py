@@ -11,6 +11,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 
+from .memory import keep_freed_memory
 from .precision import best_amp_dtype
 
 #: And where each says how many processes there are.
@@ -96,7 +97,10 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
         launcher (str): One of :data:`LAUNCHERS`.
     """
     cfg.launcher = launcher
-    if launcher == 'none' or get_device() != 'cpu':
+    if get_device() != 'cpu':
+        return
+    keep_freed_memory()
+    if launcher == 'none':
         return
     start_processes(launcher)
     # MMEngine would pass a GPU index.

@@ -95,7 +95,8 @@ class ConvStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = (side // self.patch_size * self.patch_size for side in x.shape[-2:])
-        return self.proj(self.stem(x[..., :height, :width]))  # whole patches only
+        x = x[..., :height, :width].contiguous(memory_format=torch.channels_last)
+        return self.proj(self.stem(x))  # whole patches only
 
 
 #: What makes patch embeddings.
