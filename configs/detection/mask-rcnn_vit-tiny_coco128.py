@@ -27,6 +27,7 @@ model = dict(
         arch=dict(_delete_=True, embed_dims=128, num_layers=4, num_heads=4),
         img_size=192,
         patch_size=8,
+        stem='conv',
         weight_init='xavier',
         init_cfg=dict(checkpoint='work_dirs/dino_vit-tiny_imagenette_1xb128/backbone.pth'),
     ),

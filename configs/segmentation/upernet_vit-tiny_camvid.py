@@ -19,6 +19,7 @@ model = dict(
         arch=dict(_delete_=True, embed_dims=128, num_layers=4, num_heads=4),
         img_size=144,
         patch_size=8,
+        stem='conv',
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.0,
         weight_init='xavier',

@@ -127,11 +127,3 @@ def test_the_published_linear_settings() -> None:
     assert not small.model.neck.avg_patches and small.model.head.in_channels == 4 * 384
     assert tuple(base.model.backbone.out_indices) == (-1,)
     assert base.model.neck.avg_patches and base.model.head.in_channels == 2 * 768
-
-
-@pytest.mark.parametrize('folder', ['knn/dino_vit-tiny_knn', 'linear_probe/dino_vit-tiny_linear'])
-def test_digits_configs_have_the_quickstart_network(folder) -> None:
-    quickstart = Config.fromfile(CONFIGS / 'quickstart/dino_vit-tiny_digits.py').model
-    model = Config.fromfile(CONFIGS / f'{folder}_digits.py').model
-    for key in ('arch', 'img_size', 'patch_size', 'stem'):
-        assert model.backbone[key] == quickstart.backbone[key]
