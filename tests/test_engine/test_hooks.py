@@ -82,6 +82,20 @@ def test_the_frozen_last_layer_is_skipped_entirely(make_runner) -> None:
     )
 
 
+def test_the_frozen_backbone_waits_for_the_head(make_runner) -> None:
+    freeze = {'default_hooks.freeze': dict(type='FreezeBackboneHook', epochs='3 steps')}
+    _, rows = run(make_runner, **freeze)
+    start = rows[0]['teacher']
+    for name, value in rows[2]['student'].items():
+        if name.startswith('backbone.'):
+            assert value.equal(start[name])
+            assert rows[2]['teacher'][name].equal(start[name])
+    key = 'head.mlp.0.weight'
+    assert not rows[1]['student'][key].equal(rows[0]['student'][key])
+    key = 'backbone.norm.bias'
+    assert not rows[3]['student'][key].equal(start[key])
+
+
 def test_weight_decay_hook_asks_for_the_constructor(make_runner) -> None:
     changes = {'optim_wrapper.constructor': 'DefaultOptimWrapperConstructor'}
     with pytest.raises(ValueError, match='DINOOptimWrapperConstructor'):

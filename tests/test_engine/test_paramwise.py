@@ -41,6 +41,27 @@ def test_without_it_the_groups_are_the_published_two(toy_model) -> None:
         assert not any({'lr_mult', 'decay_mult'} & group.keys() for group in groups)
 
 
+def test_rates_decay_from_layer_to_layer_of_the_backbone(toy_model) -> None:
+    model = MODELS.build(toy_model)
+    cfg = dict(
+        layer_decay_rate=0.5,
+        custom_keys={'backbone.patch_embed': dict(lr_mult=0.2)},
+    )
+    found = settings(build_groups(model, cfg))
+    last = len(model.student.backbone.blocks) + 1  # depth of the final norm
+    base = 0.2  # two batches a step
+    expected = {
+        'backbone.norm.bias': ('no_decay', base, 0.0),
+        'backbone.blocks.1.attn.qkv.weight': ('decay', base * 0.5 ** (last - 2), 0.04),
+        'backbone.blocks.0.attn.qkv.weight': ('decay', base * 0.5 ** (last - 1), 0.04),
+        'backbone.cls_token': ('decay', base * 0.5**last, 0.04),
+        'backbone.patch_embed.proj.weight': ('decay', base * 0.5**last * 0.2, 0.04),
+        'head.mlp.0.weight': ('decay', base, 0.04),
+    }
+    for name, setting in expected.items():
+        assert found[f'student.{name}'] == setting, name
+
+
 def test_custom_keys_multiply_and_the_longest_decides(toy_model) -> None:
     model = MODELS.build(toy_model)
     found = settings(

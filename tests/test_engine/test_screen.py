@@ -5,9 +5,10 @@ import sys
 import warnings
 
 import pytest
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from dino_mm.engine.screen import ScreenFilter, ScreenFormatter, clear_screen_of
+from dino_mm.engine.screen import PlainRunner, ScreenFilter, ScreenFormatter, clear_screen_of
 from dino_mm.utils.quiet import quiet_imports
 
 MMENGINE = '/somewhere/site-packages/mmengine'
@@ -75,3 +76,16 @@ def test_imports_are_quiet_but_their_errors_are_not(tmp_path, monkeypatch, capsy
     assert [handler.level for handler in MMLogger.get_current_instance().handlers] == levels
     print('heard again')
     assert 'heard again' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('folder, written', [('.', 'whole_recipe.py'), ('own', 'recipe.py')])
+def test_the_config_of_a_run_is_not_written_over_its_source(tmp_path, folder, written) -> None:
+    text = '# my reasons\nlr = 1\n'
+    source = tmp_path / folder / 'recipe.py'
+    source.parent.mkdir(exist_ok=True)
+    source.write_text(text)
+    runner = PlainRunner.__new__(PlainRunner)
+    runner._work_dir, runner.cfg = str(tmp_path), Config.fromfile(source)
+    runner.dump_config()
+    assert source.read_text() == text
+    assert Config.fromfile(tmp_path / written).lr == 1
