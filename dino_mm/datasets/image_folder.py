@@ -18,6 +18,11 @@ from .scan import IMAGE_EXTENSIONS, Scan, scan_folder
 LIST_EXTENSIONS = ('.txt', '.csv', '.tsv', '.lst')
 #: Those of files that may hold several images.
 PAGED_EXTENSIONS = ('.tif', '.tiff', '.gif', '.apng', '.webp')
+#: What to do with shards.
+SHARDS = (
+    'Shards are read by ShardedImages: python tools/train.py configs/dino_vit-s16_shards_8xb64.py '
+    '--cfg-options train_dataloader.dataset.data_root=FOLDER'
+)
 #: How many of the first images of a list have to exist.
 CHECKED = 16
 
@@ -72,6 +77,7 @@ def find_images(
         raise FileNotFoundError(
             f'no image in {ann_file or data_root!r}: looked for {", ".join(extensions)}'
             + (f', and found {others}' if others else '')
+            + (f'. {SHARDS}' if {'.tar', '.parquet'} & found.passed_over.keys() else '')
         )
     return found
 

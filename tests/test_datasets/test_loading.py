@@ -124,3 +124,6 @@ def test_missing_and_empty_folders_name_the_key(tmp_path) -> None:
         UnlabelledImageFolder(str(tmp_path / 'nowhere'))
     with pytest.raises(FileNotFoundError, match=f'no image in .{tmp_path}'):
         UnlabelledImageFolder(str(tmp_path))
+    (tmp_path / 'train-0.tar').touch()
+    with pytest.raises(FileNotFoundError, match='found 1 .tar. Shards are read by ShardedImages'):
+        UnlabelledImageFolder(str(tmp_path))

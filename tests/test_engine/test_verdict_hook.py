@@ -103,9 +103,13 @@ def test_verdicts(make_runner, photos, verdict) -> None:
     assert lines[0].endswith('starting'), log
     assert f'  {verdict}' in lines[-1], log
     scalars = runner.message_hub.log_scalars
-    assert {'train/effective_rank', 'train/cosine_different', 'train/self_retrieval'} <= set(
-        scalars
-    )
+    assert {
+        'train/effective_rank',
+        'train/cosine_different',
+        'train/self_retrieval',
+        'train/features_effective_rank',
+        'train/features_cosine_different',
+    } <= set(scalars)
 
 
 GOOD = Evidence(iteration=100, alike=0.1, same=0.5, rank=9, loss=3.0, growth=1.5)

@@ -64,7 +64,8 @@ class VerdictHook(Hook):
     The log line ends with one verdict: ``learning``, ``plateau``, ``collapsed``, ``diverging`` or
     ``standing still`` (``starting`` at first), each with its reason and, where it is bad, with what
     to change. The values behind it are logged as ``effective_rank``, ``cosine_different`` and
-    ``self_retrieval``.
+    ``self_retrieval``, and beside them ``features_effective_rank`` and
+    ``features_cosine_different`` of the backbone.
 
     The vectors are those of the bottleneck (of the backbone where the head has none), of the two
     global views, by the network that is exported. With several processes they are gathered.
@@ -150,14 +151,23 @@ class VerdictHook(Hook):
     @torch.no_grad()
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         model = unwrap(runner.model)
-        if not is_logged(runner, batch_idx) or getattr(model, 'latest_views', None) is None:
+        if not is_logged(runner, batch_idx) or not getattr(model, 'latest_views', None):
             return
-        views = [torch.cat(all_gather(view.contiguous())) for view in model.latest_views]
-        first, second = views[0], views[-1]  # the same where there is one view
-        rank = effective_rank(first)
-        alike, found = mean_cosine(first), self_retrieval(first, second)
+        views = {
+            name: [torch.cat(all_gather(view.contiguous())) for view in found]
+            for name, found in model.latest_views.items()
+        }
+        features = views['features']
+        # The first and the last are the same where there is one view.
+        chosen = views.get('outputs', features)
+        first, second = chosen[0], chosen[-1]
+        rank, alike = effective_rank(first), mean_cosine(first)
         for name, value in dict(
-            effective_rank=rank, cosine_different=alike, self_retrieval=found
+            effective_rank=rank,
+            cosine_different=alike,
+            self_retrieval=self_retrieval(first, second),
+            features_effective_rank=effective_rank(features[0]),
+            features_cosine_different=mean_cosine(features[0]),
         ).items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         said = [

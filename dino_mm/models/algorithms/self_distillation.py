@@ -29,6 +29,17 @@ def without_stochastic_depth(backbone: dict) -> dict:
     return dict(backbone, **still)
 
 
+def views_of(outputs: NetworkOutputs) -> dict[str, Tensor]:
+    """Vectors (G, B, D) of the global views: ``outputs`` of the bottleneck, if there is one, and
+    ``features`` of the backbone."""
+    found = dict(outputs=outputs.bottleneck, features=outputs.class_tokens)
+    return {
+        name: outputs.by_view(rows)[:NUM_GLOBAL].detach()
+        for name, rows in found.items()
+        if rows is not None
+    }
+
+
 @MODELS.register_module()
 class SelfDistillation(BaseModel):
     """Student, teacher and named objectives that compare what both make of a batch.
@@ -82,8 +93,8 @@ class SelfDistillation(BaseModel):
                 f'{teacher!r}'
             )
         self._set_up_teacher(teacher_dtype)
-        #: Vectors (G, B, D) of the latest batch's global views, by the network that is exported.
-        self.latest_views: Tensor | None = None
+        #: What :func:`views_of` gives for the latest batch, by the network that is exported.
+        self.latest_views: dict[str, Tensor] = {}
         self.weights: dict[str, float] = {}
         self.objectives = nn.ModuleDict()
         for name, cfg in objectives.items():
@@ -169,7 +180,7 @@ class SelfDistillation(BaseModel):
         self.check_crops(crops)
         teacher = self.teach(crops[:NUM_GLOBAL], data)  # t1, t2
         student = self.student(crops, data, data.get('masks'))  # s1, s2, and the local views
-        self.latest_views = self.views_of(teacher if self.has_ema_teacher else student)
+        self.latest_views = views_of(teacher if self.has_ema_teacher else student)
         return self.compare(student, teacher)  # (H(t1, s2) + H(t2, s1) + ...) / number of pairs
 
     def teach(self, crops: list[Tensor], data: dict) -> NetworkOutputs | None:
@@ -178,13 +189,6 @@ class SelfDistillation(BaseModel):
             return None
         with torch.no_grad(), self.teacher_precision(crops[0].device):
             return self.teacher(crops, data)
-
-    @staticmethod
-    def views_of(outputs: NetworkOutputs) -> Tensor:
-        """Vectors (G, B, D) of the global views that hooks judge: of the bottleneck if there is
-        one, else class tokens."""
-        rows = outputs.class_tokens if outputs.bottleneck is None else outputs.bottleneck
-        return outputs.by_view(rows)[:NUM_GLOBAL].detach()
 
     def compare(self, student: NetworkOutputs, teacher: NetworkOutputs | None) -> dict[str, Tensor]:
         """Weighted losses of all objectives, and what they log.
