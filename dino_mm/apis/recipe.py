@@ -186,19 +186,25 @@ def power_of_two(value: float, low: int, high: int) -> int:
 def crop_sizes(network: Network, side: int) -> tuple[int, int]:
     """Edges of global and local crops for images with a given short side, in pixels.
 
-    They are multiples of the patch: crops are not enlarged beyond what the images hold, if four
-    patches fit.
+    They are multiples of the patch, at least four and three patches: crops are not enlarged beyond
+    what the images hold, if four patches fit.
     """
-    least = 4 * network.patch
-    size = max(min(network.size, side // network.patch * network.patch), least)
-    local = max(size * network.local // network.size // network.patch * network.patch, least // 2)
+    patch = network.patch
+    size = max(min(network.size, side // patch * patch), 4 * patch)
+    local = max(size * network.local // network.size // patch * patch, 3 * patch)
     return size, local
+
+
+def local_crops(network: Network, sizes: tuple[int, int]) -> int:
+    """Local crops of an image: two where they are so large that more would cost too much."""
+    size, local = sizes
+    return network.num_local if 2 * local <= size else 2
 
 
 def tokens(network: Network, sizes: tuple[int, int]) -> tuple[int, int]:
     """Tokens of the views of one image, in all and of the two global views."""
     whole, part = ((size // network.patch) ** 2 + 1 for size in sizes)
-    return 2 * whole + network.num_local * part, 2 * whole
+    return 2 * whole + local_crops(network, sizes) * part, 2 * whole
 
 
 def images_per_second(
@@ -224,7 +230,7 @@ def memory_of(
     every, _ = tokens(network, sizes)
     width = 4 if dtype == 'float32' else 2
     activations = every * network.width * network.layers * 24 * width
-    logits = (2 + network.num_local) * prototypes * 12
+    logits = (2 + local_crops(network, sizes)) * prototypes * 12
     return 1.0 + (20 * parameters + batch * (activations + logits)) / 1024**3
 
 
@@ -373,7 +379,7 @@ def data_choices(
             (0.1, 0.4) if tiny else (0.05, 0.4),
             'less of a small image shows nothing' if tiny else 'as published',
         ),
-        Choice(f'{crop}.num_local', network.num_local),
+        Choice(f'{crop}.num_local', local_crops(network, sizes)),
     ]
     if tiny:
         why = 'a blur of two pixels leaves little of a small crop'
