@@ -30,7 +30,8 @@ class Machine:
     gpu_memory: float = 0.0
 
     def __str__(self) -> str:
-        kind = f'{self.cores} cores, {self.memory:.0f} GB of memory'
+        cores = '1 core' if self.cores == 1 else f'{self.cores} cores'
+        kind = f'{cores}, {self.memory:.0f} GB of memory'
         gpu = f'{self.gpu} with {self.gpu_memory:.0f} GB' if self.gpu else 'no GPU'
         return f'{kind}, {gpu}, computing in {self.dtype}'
 
