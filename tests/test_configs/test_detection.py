@@ -29,7 +29,12 @@ DETECTION = leaves('detection')
 def pretrained(backbone: ConfigDict, folder: Path) -> Path:
     """A checkpoint by the published names of images of 32 pixels, without relative positions."""
     torch.manual_seed(7)
-    model = VisionTransformer(backbone.arch, img_size=32, patch_size=backbone.patch_size)
+    model = VisionTransformer(
+        backbone.arch,
+        img_size=32,
+        patch_size=backbone.patch_size,
+        stem=backbone.get('stem', 'linear'),
+    )
     torch.save(model.state_dict(), folder / 'backbone.pth')
     return folder / 'backbone.pth'
 

@@ -124,21 +124,6 @@ def test_the_config_names_its_schedule_and_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ('data', 'pretraining'),
-    [
-        ('digits', 'quickstart/dino_vit-tiny_digits.py'),
-        ('camvid', 'dino_vit-tiny_imagenette_1xb128.py'),
-    ],
-)
-def test_tiny_configs_have_the_network_of_their_pretraining(data, pretraining) -> None:
-    pretrained = Config.fromfile(CONFIGS / pretraining).model.backbone
-    for name in ('linear', 'upernet'):
-        cfg = Config.fromfile(CONFIGS / f'segmentation/{name}_vit-tiny_{data}.py')
-        for key in ('arch', 'patch_size'):
-            assert cfg.model.backbone[key] == pretrained[key]
-
-
-@pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
         ({'model.decode_head.num_classes': 5}, ValueError, r'decode_head.num_classes is 5, .* 11'),

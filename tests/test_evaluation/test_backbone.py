@@ -106,7 +106,7 @@ IMAGENET = (1 - 0.485) / 0.229
         ("type='DINO', data_preprocessor=dict(mean=[0.5, 0.4, 0.3], std=[0.25, 0.2, 0.1])", 2.0),
         (
             "data_preprocessor=dict(type='dino_mm.MultiCropDataPreprocessor', "
-            'mean=[0.5] * 3, std=[0.5] * 3)',
+            'mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])',
             1.0,
         ),
         ("type='DINO'", IMAGENET),
