@@ -12,6 +12,7 @@ from dino_mm.checkpoint.loader import backbone_config
 from dino_mm.checkpoint.weights import read_weights
 from dino_mm.datasets.labeled_images import bank_and_queries
 from dino_mm.datasets.survey import survey_folder
+from dino_mm.engine.work_dir import newest_checkpoint
 from dino_mm.models import VisionTransformer
 from dino_mm.registry import MODELS
 from dino_mm.utils.checks import check_number
@@ -22,7 +23,7 @@ from dino_mm.utils.options import OptionsAction
 
 from .recipe import Recipe, Start, choose, evaluate_on
 from .recipe_file import write_config
-from .train import build_runner
+from .train import build_runner, follow_newest, owned
 
 #: Hours that training takes if nobody says: without a GPU, and with one.
 HOURS, GPU_HOURS = 1.0, 12.0
@@ -65,7 +66,7 @@ def pretrain(
         check_number('--hours', hours, above=0)
     work_dir = work_dir or f'work_dirs/pretrain_{Path(os.path.abspath(folder)).stem}'
     path = Path(work_dir) / 'recipe.py'
-    resume = path.exists() and (Path(work_dir) / 'last_checkpoint').exists()
+    resume = path.exists() and newest_checkpoint(work_dir) is not None
     if resume:
         say(f'Going on with the run in {work_dir} (to start anew, give another --work-dir).')
     else:
@@ -75,10 +76,13 @@ def pretrain(
             say(line)
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(dict(cfg_options or {}))
-    cfg.work_dir, cfg.resume = work_dir, resume
+    cfg.work_dir = work_dir
+    if resume:
+        follow_newest(cfg)
     prepare_launch(cfg, 'none')
     fit_loaders(cfg)
-    build_runner(cfg).train()
+    with owned(cfg):
+        build_runner(cfg).train()
     return Path(work_dir) / 'backbone.pth'
 
 

@@ -3,20 +3,29 @@
 import argparse
 import importlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from dino_mm.checkpoint import read_checkpoint
 from dino_mm.engine.screen import PlainRunner
+from dino_mm.engine.work_dir import (
+    locked,
+    newest_checkpoint,
+    refuse_to_overwrite,
+    remove_checkpoints,
+)
 from dino_mm.utils.launch import (
     LAUNCHERS,
     enable_amp,
     explain_empty_dataset,
     fit_loaders,
+    own_rank,
     prepare_launch,
     processes_that_end,
     refuse_sharding,
@@ -46,7 +55,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on with the given checkpoint, or with the latest one in the work dir',
+        help='go on with the given checkpoint, or with the newest whole one in the work dir',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start anew where the work dir holds a run, and remove its checkpoints',
     )
     parser.add_argument(
         '--amp',
@@ -87,7 +101,7 @@ def build_config(args: argparse.Namespace) -> Config:
         shrink(cfg, int(os.environ.get(LAUNCHERS[args.launcher] or '', 1)))
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args)
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:
@@ -97,14 +111,28 @@ def build_config(args: argparse.Namespace) -> Config:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
-        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-        if cfg.resume:  # else a job that is to be requeued starts from what the config loads
-            cfg.load_from = None
+        cfg.resume = False
+        follow_newest(cfg)  # else a job that is to be requeued starts from what the config loads
     elif args.resume is not None:
         if not os.path.isfile(args.resume):
             raise FileNotFoundError(f'--resume {args.resume}: no such checkpoint')
         cfg.update(resume=True, load_from=args.resume)
     return cfg
+
+
+def default_work_dir(args: argparse.Namespace) -> str:
+    """A folder by the name of the config; trials have one of their own."""
+    return f'work_dirs/{Path(args.config).stem}{"_trial" if args.trial else ""}'
+
+
+def follow_newest(cfg: Config) -> None:
+    """Makes a config go on from the newest whole checkpoint in its work dir, if there is one, and
+    says which newer files are damaged."""
+    found = newest_checkpoint(cfg.work_dir)
+    if found is not None:
+        for fault in found.passed_over:
+            print(f'Passed over: {fault}.', file=sys.stderr, flush=True)
+        cfg.update(resume=True, load_from=str(found.path))
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -125,6 +153,27 @@ def build_runner(cfg: Config) -> Runner:
     return RUNNERS.build(cfg) if 'runner_type' in cfg else PlainRunner.from_cfg(cfg)
 
 
+@contextmanager
+def owned(cfg: Config, anew: bool = False) -> Iterator[None]:
+    """The work dir for this run alone, by the first of its processes.
+
+    Args:
+        cfg (Config): Of the run; a run that is not resumed must not find checkpoints.
+        anew (bool): Remove them instead.
+
+    Raises:
+        BlockingIOError: Another run writes there.
+        FileExistsError: There are checkpoints, and the run neither resumes nor begins anew.
+    """
+    if own_rank(cfg.launcher):
+        yield
+        return
+    with locked(cfg.work_dir):
+        if not cfg.get('resume'):
+            (remove_checkpoints if anew else refuse_to_overwrite)(cfg.work_dir)
+        yield
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -134,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         read_checkpoint(cfg.load_from)
     prepare_launch(cfg, args.launcher)
     fit_loaders(cfg)
-    runner = build_runner(cfg)
-    with processes_that_end(), explain_empty_dataset(cfg):
-        runner.train()
+    own_trial = args.trial and cfg.work_dir == default_work_dir(args)
+    with owned(cfg, anew=args.overwrite or own_trial):
+        runner = build_runner(cfg)
+        with processes_that_end(), explain_empty_dataset(cfg):
+            runner.train()

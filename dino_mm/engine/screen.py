@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from dino_mm.registry import RUNNERS
+from dino_mm.utils.files import replaced
 
 #: Files of MMEngine whose notes are progress, and the one through which others write theirs.
 PROGRESS = ('logger_hook.py', 'checkpoint_hook.py', 'early_stopping_hook.py', 'logger.py')
@@ -62,6 +63,14 @@ class PlainRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         clear_screen_of(logger)
         return logger
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Saves a checkpoint whole or not at all."""
+        if '://' in out_dir:  # a storage that does so itself
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+        elif self.rank == 0:
+            with replaced(os.path.join(out_dir, filename)) as scratch:
+                super().save_checkpoint(out_dir, scratch.name, *args, **kwargs)
 
     def dump_config(self) -> None:
         """Writes the whole config into the work dir, but not over the file it came from."""

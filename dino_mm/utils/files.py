@@ -30,12 +30,18 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def replaced(path: str | os.PathLike) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place when all went well."""
+    """A file beside ``path`` to write to, which takes its place when all went well.
+
+    It is on the disk before it takes that place, so that a machine that stops leaves the old file
+    or the new one.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     try:
         yield scratch
+        with open(scratch, 'rb') as written:
+            os.fsync(written.fileno())
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

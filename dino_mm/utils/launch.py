@@ -1,7 +1,10 @@
 """Device, precision and process group, chosen from what the machine has."""
 
+import ctypes
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +19,17 @@ from .precision import best_amp_dtype
 
 #: And where each says how many processes there are.
 LAUNCHERS = dict(none=None, pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
+
+
+#: Option of prctl(2).
+PR_SET_PDEATHSIG = 1
+#: And where each tells a process its number.
+RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+
+
+def own_rank(launcher: str) -> int:
+    """Number of this process among those of a launcher, also before their group is there."""
+    return int(os.environ.get(RANKS.get(launcher, ''), 0))
 
 
 def _rank_from_slurm() -> None:
@@ -73,6 +87,15 @@ def start_processes(launcher: str) -> None:
     torch.distributed.init_process_group('gloo')
 
 
+def end_with_launcher() -> None:
+    """Asks the system (Linux) to end this process by SIGTERM when the one that started it ends.
+
+    A launcher that is killed cannot end its processes, which would go on to train and to write.
+    """
+    if sys.platform.startswith('linux'):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextmanager
 def processes_that_end() -> Iterator[None]:
     """Closes the process group, if there is one, when all went well.
@@ -97,6 +120,8 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
         launcher (str): One of :data:`LAUNCHERS`.
     """
     cfg.launcher = launcher
+    if launcher != 'none':
+        end_with_launcher()
     if get_device() != 'cpu':
         return
     keep_freed_memory()

@@ -17,6 +17,7 @@ from dino_mm.apis import train
 from dino_mm.checkpoint import CheckpointError, read_checkpoint
 from dino_mm.utils import launch, precision
 
+from ..checkpoint_files import write_checkpoint
 from ..conftest import TOOLS
 
 ROOT = TOOLS.parent
@@ -176,14 +177,36 @@ def test_interrupted_on_two_processes(image_folder, tmp_path) -> None:
     assert read_checkpoint(saved)['meta']['iter'] > 0
 
 
-def test_resume_begins_with_load_from_and_goes_on_with_the_latest(tmp_path) -> None:
+def test_resume_begins_with_load_from_and_goes_on_with_the_newest(tmp_path) -> None:
     arguments = [QUICKSTART, '--resume', '--work-dir', str(tmp_path)]
     arguments = train.parse_args([*arguments, '--cfg-options', 'load_from=published.pth'])
     cfg = train.build_config(arguments)
     assert cfg.load_from == 'published.pth' and cfg.resume is False
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    write_checkpoint(tmp_path / 'epoch_1.pth', 22)
     cfg = train.build_config(arguments)
-    assert cfg.load_from is None and cfg.resume is True
+    assert cfg.load_from == str(tmp_path / 'epoch_1.pth') and cfg.resume is True
+
+
+def test_a_run_does_not_begin_over_another_one(tmp_path) -> None:
+    saved = write_checkpoint(tmp_path / 'epoch_1.pth', 22)
+    cfg = train.build_config(train.parse_args([QUICKSTART, '--work-dir', str(tmp_path)]))
+    cfg.launcher = 'none'
+    refused = pytest.raises(FileExistsError, match=r'epoch_1\.pth.*--resume .*--overwrite')
+    with refused, train.owned(cfg):
+        pass
+    assert saved.exists()
+    with train.owned(cfg, anew=True):
+        assert not saved.exists()
+        with pytest.raises(BlockingIOError, match=f'process {os.getpid()}'), train.owned(cfg):
+            pass
+
+
+def test_trials_have_a_folder_of_their_own() -> None:
+    folders = [
+        train.build_config(train.parse_args([QUICKSTART, *options])).work_dir
+        for options in ([], ['--trial'])
+    ]
+    assert folders == ['work_dirs/dino_vit-tiny_digits', 'work_dirs/dino_vit-tiny_digits_trial']
 
 
 def test_amp_without_bfloat16_stays_in_float32(monkeypatch, capsys) -> None:
@@ -317,3 +340,33 @@ def test_workers_and_pinning_fit_the_machine(monkeypatch) -> None:
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '1')
     monkeypatch.setenv('SLURM_CPUS_PER_TASK', '3')
     assert launch.own_cores() == 3
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='Linux alone knows such a signal')
+def test_processes_end_with_their_launcher() -> None:
+    task = (
+        'import time\n'
+        'from dino_mm.utils.launch import end_with_launcher\n'
+        'end_with_launcher()\n'
+        "print('ready', flush=True)\n"
+        'time.sleep(60)\n'
+    )
+    launcher = (
+        'import subprocess, sys\n'
+        f'task = subprocess.Popen([sys.executable, "-c", {task!r}], stdout=subprocess.PIPE)\n'
+        'task.stdout.readline()\n'
+        'print(task.pid, flush=True)\n'
+        'task.wait()\n'
+    )
+    process = subprocess.Popen([sys.executable, '-c', launcher], stdout=subprocess.PIPE, text=True)
+    task_id = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    status = Path(f'/proc/{task_id}/stat')
+    for _ in range(100):
+        if not status.exists() or status.read_text().split()[2] == 'Z':
+            return
+        time.sleep(0.1)
+    os.kill(task_id, signal.SIGKILL)
+    pytest.fail('the task goes on without its launcher')

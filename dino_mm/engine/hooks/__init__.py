@@ -1,3 +1,4 @@
+from .checkpoint_hook import CheckpointHook
 from .compile_hook import CompileHook
 from .ema_hook import EMAHook
 from .fit_check_hook import FitCheckHook
@@ -16,6 +17,7 @@ from .verdict_hook import VerdictHook
 from .weight_decay_hook import WeightDecayHook
 
 __all__ = [
+    'CheckpointHook',
     'CompileHook',
     'DeferredRuntimeInfoHook',
     'DetectionPictureHook',

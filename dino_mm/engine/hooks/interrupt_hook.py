@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 
+from dino_mm.engine.work_dir import point_to
 from dino_mm.registry import HOOKS
 
 
@@ -96,7 +97,7 @@ class InterruptHook(Hook):
         path = Path(runner.work_dir, f'interrupted_iter_{self.done}.pth')
         self.saving = True
         runner.save_checkpoint(runner.work_dir, path.name, by_epoch=False)
-        path.with_name('last_checkpoint').write_text(str(path))
+        point_to(runner.work_dir, path)
         for earlier in set(path.parent.glob('interrupted_iter_*.pth')) - {path}:
             earlier.unlink()
         say(f'Saved {path}. The same command with --resume goes on from here.')
