@@ -17,12 +17,10 @@ from mmengine.logging import print_log
 from .memory import keep_freed_memory
 from .precision import best_amp_dtype
 
-#: And where each says how many processes there are.
-LAUNCHERS = dict(none=None, pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
-
-
 #: Option of prctl(2).
 PR_SET_PDEATHSIG = 1
+#: And where each says how many processes there are.
+LAUNCHERS = dict(none=None, pytorch='WORLD_SIZE', slurm='SLURM_NTASKS', mpi='OMPI_COMM_WORLD_SIZE')
 #: And where each tells a process its number.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
