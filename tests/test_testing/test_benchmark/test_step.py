@@ -129,7 +129,6 @@ def test_overhead_of_the_runner(monkeypatch) -> None:
         'plain_after_a_million',
     }
     assert all(f['unit'] == 'ms' and f['min'] > 0 for f in result['variants'].values())
-    assert result['ratios']['ours_after_a_million_over_plain_after_a_million'] > 1
 
 
 def test_calculated_memory_is_what_a_step_takes() -> None:
