@@ -19,9 +19,14 @@ class Signal(Hook):
             os.kill(os.getpid(), self.number)
 
 
-RUNNERS = dict(
+SETTINGS = dict(
     PlainRunner={},
     FlexibleRunner=dict(runner_type='FlexibleRunner', env_cfg=dict(dist_cfg=dict(backend='gloo'))),
+    stochastic_depth={'model.backbone.drop_path_rate': 0.5},
+    half_teacher={'model.teacher_dtype': 'bfloat16'},
+    half_precision={'optim_wrapper.dtype': 'bfloat16'},
+    batch_norm={'model.head.norm': 'bn'},
+    accumulation={'optim_wrapper.accumulative_counts': 2},
 )
 
 
@@ -33,16 +38,23 @@ RUNNERS = dict(
         ('PlainRunner', signal.SIGINT, 4, 'before'),
         ('FlexibleRunner', signal.SIGINT, 4, 'before'),
         ('FlexibleRunner', signal.SIGTERM, 4, 'during'),
+        ('stochastic_depth', signal.SIGTERM, 3, 'during'),
+        ('half_teacher', signal.SIGTERM, 3, 'during'),
+        ('half_precision', signal.SIGTERM, 3, 'during'),
+        ('batch_norm', signal.SIGTERM, 3, 'during'),
+        ('accumulation', signal.SIGTERM, 1, 'during'),  # the last batch of a step
     ],
 )
 def test_an_interrupted_run_loses_and_repeats_nothing(
     make_runner, tmp_path, kind, number, iteration, when
 ) -> None:
-    whole = make_runner(work_dir=str(tmp_path / 'whole'))
+    numbers = {} if kind == 'FlexibleRunner' else SETTINGS[kind]
+    whole = make_runner(work_dir=str(tmp_path / 'whole'), **numbers)
     whole.train()
-    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook'), **RUNNERS[kind]}
+    interrupt = {'default_hooks.interrupt': dict(type='InterruptHook'), **SETTINGS[kind]}
     runner = make_runner(**interrupt)
-    assert type(runner).__name__ == kind
+    if kind.endswith('Runner'):
+        assert type(runner).__name__ == kind
     # The lowest priority comes after the hook that is tested.
     priority = 'LOWEST' if when == 'during' else 'NORMAL'
     runner.register_hook(Signal(number, iteration), priority=priority)
@@ -59,6 +71,27 @@ def test_an_interrupted_run_loses_and_repeats_nothing(
     resumed.register_hook(Count(seen))
     resumed.train()
     assert seen == list(range(iteration + (when == 'during'), 6))
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_an_interruption_waits_for_the_end_of_a_step(make_runner, tmp_path) -> None:
+    changes = SETTINGS['accumulation']
+    whole = make_runner(work_dir=str(tmp_path / 'whole'), **changes)
+    whole.train()
+    changes = changes | {'default_hooks.interrupt': dict(type='InterruptHook')}
+    runner = make_runner(**changes)
+    runner.register_hook(Signal(signal.SIGTERM, 2), priority='LOWEST')  # first of two batches
+    try:
+        with pytest.raises(SystemExit):
+            runner.train()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    resumed, seen = make_runner(resume=True, **changes), []
+    resumed.register_hook(Count(seen))
+    resumed.train()
+    assert seen == [4, 5]
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0)
 

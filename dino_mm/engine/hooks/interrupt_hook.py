@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 
+from dino_mm.engine.optimizers.optim_wrapper import is_between_steps
 from dino_mm.engine.work_dir import point_to
 from dino_mm.registry import HOOKS
 
@@ -36,7 +37,7 @@ def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
-    """On SIGINT or SIGTERM finishes the current iteration, saves a checkpoint and exits.
+    """On SIGINT or SIGTERM finishes the current step, saves a checkpoint and exits.
 
     ``--resume`` then goes on with the next iteration. Hooks with a method ``on_interrupt(runner)``
     are told once the checkpoint is safe. A second signal ends at once. Of several
@@ -80,7 +81,7 @@ class InterruptHook(Hook):
             say(
                 'Interrupted: saving a checkpoint. Once more quits at once, if this is the only process.'
             )
-            if not self.busy:
+            if not self.busy and is_between_steps(runner.optim_wrapper):
                 self._save_and_exit(runner)
 
         self.previous = {number: signal.signal(number, note) for number in SIGNALS}
@@ -90,7 +91,7 @@ class InterruptHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         self.done, self.busy = runner.iter + 1, False
-        if self.received is not None:
+        if self.received is not None and is_between_steps(runner.optim_wrapper):
             self._save_and_exit(runner)
 
     def _save_and_exit(self, runner) -> None:

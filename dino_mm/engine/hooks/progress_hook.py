@@ -1,5 +1,7 @@
 """What every schedule is a function of."""
 
+import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -9,9 +11,16 @@ from dino_mm.registry import HOOKS
 from dino_mm.utils.wrappers import set_epoch_of, unwrap
 
 
+def seed_of(seed: int, iteration: int, rank: int) -> int:
+    """What the networks draw in one iteration (stochastic depth, dropout) follows from this alone,
+    so that a resumed run draws the same and no state of random numbers has to be kept."""
+    sequence = np.random.SeedSequence((seed, iteration, rank))
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)  # fits into 63 bits
+
+
 @HOOKS.register_module(name=['ProgressHook', 'SetEpochHook'])
 class ProgressHook(Hook):
-    """Tells model, learning rate and data pipeline where the run is.
+    """Tells model, learning rate, data pipeline and random numbers where the run is.
 
     At the start all lengths that schedules declare are checked against the length of the run. A
     resumed run follows its config: the learning rate becomes what the present schedule says for
@@ -43,4 +52,5 @@ class ProgressHook(Hook):
             set_epoch_of(runner.train_dataloader.dataset, runner.epoch, runner.seed)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        torch.manual_seed(seed_of(runner.seed, runner.iter, runner.rank))
         unwrap(runner.model).set_progress(progress_of(runner))

@@ -34,6 +34,11 @@ def accumulation_of(wrapper: OptimWrapper) -> int:
     return getattr(wrapper, '_accumulative_counts', 1)
 
 
+def is_between_steps(wrapper: OptimWrapper) -> bool:
+    """Whether no gradient is held for a step that still lacks batches."""
+    return getattr(wrapper, '_inner_count', 0) % accumulation_of(wrapper) == 0
+
+
 @OPTIM_WRAPPERS.register_module()
 class DINOOptimWrapper(OptimWrapper):
     """Optimizer wrapper with mixed precision on any device.
