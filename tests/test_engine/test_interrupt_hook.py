@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from mmengine.hooks import Hook
@@ -15,15 +14,6 @@ from dino_mm.engine.hooks import ReportHook
 from dino_mm.engine.hooks.interrupt_hook import SIGNALS, start_worker
 
 INTERRUPT = {'default_hooks.interrupt': dict(type='InterruptHook')}
-
-
-@pytest.fixture(autouse=True)
-def own_handlers() -> Iterator[None]:
-    numbers = [*SIGNALS, signal.SIGCHLD]
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
 
 
 class Interrupt(Hook):
@@ -134,3 +124,16 @@ def test_ctrl_c_ends_no_worker(make_runner) -> None:
     runner.train()
     assert len(set(started)) == 2  # one worker an epoch: none ended by a signal
     assert runner.iter == 6
+
+
+def test_an_ignored_signal_stays_ignored(make_runner) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    runner, heard = make_runner(**INTERRUPT), []
+
+    class Ask(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+            heard.append([signal.getsignal(n) for n in (signal.SIGHUP, signal.SIGUSR1)])
+
+    runner.register_hook(Ask())
+    runner.train()
+    assert heard[0][0] == signal.SIG_IGN and callable(heard[0][1])

@@ -22,7 +22,12 @@ def say(text: str) -> None:
     os.write(2, f'\n{text}\n'.encode())
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Ctrl-C, and what clusters send before they end a job, as far as the system knows them.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU')
+    if hasattr(signal, name)
+)
 
 
 def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
@@ -37,7 +42,10 @@ def start_worker(init: Callable[[int], None] | None, worker: int) -> None:
 
 @HOOKS.register_module()
 class InterruptHook(Hook):
-    """On SIGINT or SIGTERM finishes the current step, saves a checkpoint and exits.
+    """On a signal of :data:`SIGNALS` finishes the current step, saves a checkpoint and exits.
+
+    The exit status is 128 plus the number of the signal. A signal that is ignored when training
+    starts, as SIGHUP is under ``nohup``, stays ignored.
 
     ``--resume`` then goes on with the next iteration. Hooks with a method ``on_interrupt(runner)``
     are told once the checkpoint is safe. A second signal ends at once. Of several
@@ -84,7 +92,8 @@ class InterruptHook(Hook):
             if not self.busy and is_between_steps(runner.optim_wrapper):
                 self._save_and_exit(runner)
 
-        self.previous = {number: signal.signal(number, note) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self.previous = {number: signal.signal(number, note) for number in heard}
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.busy = True
