@@ -1,3 +1,5 @@
+import copy
+from collections.abc import Collection
 from contextlib import nullcontext
 
 import numpy as np
@@ -177,6 +179,74 @@ def test_single_broken_steps_are_skipped_and_told(make_runner) -> None:
     runner.train()
     assert [m.split(',')[0] for m in messages] == ['1 of 3 optimizer steps were skipped'] * 2
     assert all(v.isfinite().all() for v in runner.model.state_dict().values())
+
+
+class Poison(Hook):
+    """Spoils one iteration by what a network is given, by its loss, or by a gradient."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, where: str, value: float, iterations: Collection[int]) -> None:
+        self.where, self.value, self.iterations = where, value, iterations
+        self.before, self.after = {}, {}
+
+    def before_train(self, runner) -> None:
+        model = runner.model
+
+        def spoil(given: torch.Tensor) -> torch.Tensor:
+            return given * self.value if runner.iter in self.iterations else given
+
+        if self.where == 'input':
+            for network in (model.student, model.teacher):
+                first = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+                first.register_forward_pre_hook(lambda _, given: (spoil(given[0]),))
+        elif self.where == 'loss':
+            model.criterion.register_forward_hook(
+                lambda _, given, found: found | dict(loss=spoil(found['loss']))
+            )
+        else:
+            model.student.head.mlp[0].weight.register_hook(spoil)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == min(self.iterations):
+            self.before = copy.deepcopy(runner.model.state_dict())
+            moments = runner.optim_wrapper.optimizer.state_dict()['state']
+            self.moments = copy.deepcopy(moments)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter == max(self.iterations):
+            self.after = copy.deepcopy(runner.model.state_dict())
+            assert runner.optim_wrapper.pop_steps()[1] == 1
+            moments = runner.optim_wrapper.optimizer.state_dict()['state']
+            for index, found in self.moments.items():
+                assert all(moments[index][key].equal(value) for key, value in found.items())
+
+
+BATCH_NORM = {
+    'model.backbone': dict(_delete_=True, type='mmpretrain.ResNet', depth=18, base_channels=8),
+    'model.neck': dict(type='GlobalAveragePool'),
+    'model.head.in_dim': 64,
+    'model.head.norm': 'bn',
+}
+
+
+@pytest.mark.parametrize('accumulated', [1, 2])
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+@pytest.mark.parametrize('where', ['input', 'loss', 'gradient'])
+def test_a_skipped_step_leaves_everything_as_it_was(make_runner, where, value, accumulated) -> None:
+    changes = BATCH_NORM | {'optim_wrapper.accumulative_counts': accumulated}
+    runner = make_runner(**changes)
+    poison = Poison(where, value, range(2, 2 + accumulated))
+    runner.register_hook(poison)
+    runner.train()
+    for name, found in poison.after.items():
+        if not name.startswith('teacher.') or 'running' in name or 'num_batches' in name:
+            assert found.equal(poison.before[name]), name
+    for name, found in runner.model.state_dict().items():
+        assert found.isfinite().all(), name
+    assert not runner.model.state_dict()['student.backbone.bn1.running_mean'].equal(
+        poison.after['student.backbone.bn1.running_mean']
+    )
 
 
 def test_a_skipped_step_of_many_iterations_is_one(make_runner) -> None:

@@ -44,8 +44,9 @@ class DINOOptimWrapper(OptimWrapper):
     """Optimizer wrapper with mixed precision on any device.
 
     A step whose gradients are not all finite is skipped and counted; :meth:`pop_steps` tells how
-    many were and names the first such value. With a fused optimizer all of this happens on the
-    device, so that the host never waits for it.
+    many were and names the first such value. Weights and moments then stay as they were, and what
+    the forward pass did to buffers (statistics of batch norm, the center) is undone. With a fused
+    optimizer all of this happens on the device, so that the host never waits for it.
 
     Args:
         dtype (str | None): Autocast type of the forward pass: ``'bfloat16'``, ``'float16'`` (with
@@ -76,9 +77,16 @@ class DINOOptimWrapper(OptimWrapper):
         self._loss: Tensor | None = None  # of the step to come
         self._steps = 0  # since last asked
         self._skipped: Tensor | None = None  # how often since last asked, and where
+        self._buffers: list[tuple[Tensor, Tensor]] = []  # and what they held before this step
 
     @contextmanager
     def optim_context(self, model: nn.Module):
+        if is_between_steps(self):
+            stored = model.state_dict(keep_vars=True).values()
+            buffers = [value for value in stored if not isinstance(value, nn.Parameter)]
+            self._buffers = [
+                (buffer, buffer.clone()) for buffer in buffers if isinstance(buffer, Tensor)
+            ]
         with (
             super().optim_context(model),
             torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None),
@@ -99,6 +107,9 @@ class DINOOptimWrapper(OptimWrapper):
         self.grad_norm = torch.stack(norms).norm()
         finite = self.grad_norm.isfinite()
         self._count_skipped(finite, params, norms)
+        for buffer, before in self._buffers:
+            buffer.copy_(torch.where(finite.to(buffer.device), buffer, before))
+        self._buffers = []
         if self.max_norm:
             clip_each_grad_(torch.stack(norms), grads, self.max_norm)
         # Fused optimizers read this flag on the device, and leave weights and moments as they are.
