@@ -12,7 +12,6 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from dino_mm.checkpoint import read_checkpoint
 from dino_mm.engine.screen import PlainRunner
 from dino_mm.engine.work_dir import (
     locked,
@@ -132,6 +131,7 @@ def follow_newest(cfg: Config) -> None:
     if found is not None:
         for fault in found.passed_over:
             print(f'Passed over: {fault}.', file=sys.stderr, flush=True)
+        print(f'Going on from {found.path}, iteration {found.iteration:,}.', flush=True)
         cfg.update(resume=True, load_from=str(found.path))
 
 
@@ -178,9 +178,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = build_config(args)
-    if os.path.isfile(cfg.get('load_from') or ''):
-        # MMEngine would run what the file names: refused here, before it does.
-        read_checkpoint(cfg.load_from)
     prepare_launch(cfg, args.launcher)
     fit_loaders(cfg)
     own_trial = args.trial and cfg.work_dir == default_work_dir(args)

@@ -224,13 +224,27 @@ class Command:
         return Path.touch, (Path('run'),)
 
 
-def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize('name', ['foreign.pth', '~/foreign.pth'])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, monkeypatch, name) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path))
     torch.save(dict(state_dict={}, extra=Command()), 'foreign.pth')
-    options = ['--work-dir', str(tmp_path), '--cfg-options', 'load_from=foreign.pth']
+    options = ['--work-dir', str(tmp_path / 'work'), '--cfg-options', f'load_from={name}']
     with pytest.raises(CheckpointError, match='foreign.pth'):
-        train.main([QUICKSTART, *options])
+        train.main([QUICKSTART, *options, *digits(tmp_path)])
     assert not Path('run').exists()
+
+
+def test_text_in_a_checkpoint_is_not_evaluated(make_runner, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_runner().train()
+    path = tmp_path / 'work/epoch_1.pth'
+    content = torch.load(path, weights_only=False)
+    content['meta']['config'] = "open('run', 'w').close()"
+    torch.save(content, path)
+    resumed = make_runner(resume=True, load_from=str(path))
+    resumed.train()
+    assert resumed.iter == 6 and not Path('run').exists()
 
 
 def test_missing_files_are_named(tmp_path) -> None:
