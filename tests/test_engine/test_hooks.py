@@ -230,9 +230,17 @@ BATCH_NORM = {
 }
 
 
-@pytest.mark.parametrize('accumulated', [1, 2])
-@pytest.mark.parametrize('value', [np.nan, np.inf])
-@pytest.mark.parametrize('where', ['input', 'loss', 'gradient'])
+@pytest.mark.parametrize(
+    'where, value, accumulated',
+    [
+        ('input', np.nan, 1),
+        ('input', np.inf, 2),
+        ('loss', np.nan, 2),
+        ('loss', np.inf, 1),
+        ('gradient', np.nan, 1),
+        ('gradient', np.inf, 2),
+    ],
+)
 def test_a_skipped_step_leaves_everything_as_it_was(make_runner, where, value, accumulated) -> None:
     changes = BATCH_NORM | {'optim_wrapper.accumulative_counts': accumulated}
     runner = make_runner(**changes)

@@ -40,7 +40,7 @@ SETTINGS = dict(
         ('FlexibleRunner', signal.SIGTERM, 4, 'during'),
         ('stochastic_depth', signal.SIGUSR1, 3, 'during'),
         ('half_teacher', signal.SIGUSR2, 3, 'during'),
-        ('half_precision', signal.SIGHUP, 3, 'during'),
+        ('half_precision', signal.SIGINT, 3, 'during'),
         ('batch_norm', signal.SIGXCPU, 3, 'during'),
         ('accumulation', signal.SIGTERM, 1, 'during'),  # the last batch of a step
     ],
