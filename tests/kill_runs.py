@@ -63,7 +63,7 @@ def start(work_dir: Path, images: Path, epochs: int, processes: int, slow: Path)
         launcher += ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}']
         launcher += ['--master_port', str(random.randint(20000, 60000))]
         script += ['--launcher', 'pytorch']
-    output = open(work_dir.with_suffix('.out'), 'a+')  # noqa: SIM115, closed by finish
+    output = open(work_dir.with_suffix('.out'), 'a+')  # noqa: SIM115, closed by the caller
     process = subprocess.Popen(
         [*launcher, *script, '--cfg-options', *options(images, epochs)],
         stdout=output,
@@ -119,38 +119,34 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, int]:
         settings = (folder / 'images', args.epochs, args.processes, slow)
         alone = folder / 'alone'
         process, output = start(alone, *settings)
+        output.close()
         if process.wait():
             raise RuntimeError(alone.with_suffix('.out').read_text())
         expected = weights(alone, args.epochs)
         work_dir = folder / 'killed'
-        while counts['kills'] < args.kills:
+        while True:
             process, output = start(work_dir, *settings)
-            wait_for(work_dir, args.at, process, random.uniform(0, args.seconds))
-            if process.poll() is None:
+            if counts['kills'] < args.kills:
+                wait_for(work_dir, args.at, process, random.uniform(0, args.seconds))
+            killed = counts['kills'] < args.kills and process.poll() is None
+            if killed:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            failed = process.wait() != 0 and not killed
+            output.close()
+            if killed:
                 counts['kills'] += 1
-                output.close()
                 print(f'kill {counts["kills"]} after iteration {progress_of(work_dir)}', flush=True)
                 continue
-            output.close()
             counts['runs'] += 1
-            counts['failed_resumes'] += process.returncode != 0
-            if process.returncode:
+            counts['failed_resumes'] += failed
+            if failed:
                 print(work_dir.with_suffix('.out').read_text()[-3000:], flush=True)
             else:
                 found = weights(work_dir, args.epochs)
-                counts['unequal_ends'] += any(
-                    not found[key].equal(value) for key, value in expected.items()
-                )
+                counts['unequal_ends'] += any(not found[k].equal(v) for k, v in expected.items())
+            if counts['kills'] == args.kills:
+                break
             shutil.rmtree(work_dir)
-            work_dir.with_suffix('.out').unlink()
-        process, output = start(work_dir, *settings)
-        counts['failed_resumes'] += process.wait() != 0
-        output.close()
-        counts['runs'] += 1
-        found = weights(work_dir, args.epochs)
-        counts['unequal_ends'] += any(not found[k].equal(v) for k, v in expected.items())
     print(', '.join(f'{count} {name.replace("_", " ")}' for name, count in counts.items()))
     return counts
 
