@@ -20,6 +20,8 @@ A, B = 0.014, 1.4e-4
 BUDGET = 0.9
 #: Config of the networks with a convolutional stem, and the edge of crops that are tiny in pixels.
 CONV_BASE, TINY = 'dino_vit-tiny_conv.py', 96
+#: Width of a backbone up to which --init takes it for one of the small networks.
+SMALL_WIDTH = 192
 #: How often a run is evaluated on labeled images.
 EVALUATIONS = 10
 #: Share of the epochs of a run from random weights that one from given weights takes.
@@ -101,7 +103,7 @@ class Start:
 
     def networks(self) -> list[Network]:
         """The network with crops as large as it knows, or smaller ones that take less time."""
-        small = self.width <= 192
+        small = self.small
         whole = min(self.size, 224)
         sizes = [size for size in (224, 160, 112, 96, 64, 48) if 4 * self.patch <= size <= whole]
         return [
@@ -128,13 +130,20 @@ class Start:
         config['init_cfg'] = dict(type='DINOCheckpoint', checkpoint=self.checkpoint)
         return [Choice('model.backbone', config, 'as its checkpoint tells')]
 
+    @property
+    def small(self) -> bool:
+        """Whether it is one of the networks for few images, which have much left to learn."""
+        return self.width <= SMALL_WIDTH
+
     def schedule_choices(self) -> list[Choice]:
         """Gentle where the backbone knows much, and not at all before the head fits it."""
-        rate = 1e-3 if self.width <= 192 else 1e-4
         patch_embedding = {'backbone.patch_embed': dict(lr_mult=0.2)}
-        return [
-            Choice('optim_wrapper.optimizer.lr', rate, 'low: the weights are good'),
+        gentle = [
+            Choice('optim_wrapper.optimizer.lr', 1e-4, 'low: the weights are good'),
             Choice('optim_wrapper.paramwise_cfg.layer_decay_rate', 0.8, 'early layers are general'),
+        ]
+        return [
+            *([] if self.small else gentle),
             Choice('optim_wrapper.paramwise_cfg.custom_keys', patch_embedding, 'the most general'),
             Choice('default_hooks.freeze_backbone.type', 'FreezeBackboneHook'),
             Choice('default_hooks.freeze_backbone.epochs', '10%', 'until the new head fits it'),
@@ -410,7 +419,7 @@ def schedule_choices(
     momentum = teacher_momentum(updates)
     if start is not None:
         choices += start.schedule_choices()
-        momentum = max(momentum, 0.99)
+        momentum = momentum if start.small else max(momentum, 0.99)
     why = f'as many as fit into {hours:g} h' if recipe.epochs < most else 'more would only repeat'
     return [
         *choices,

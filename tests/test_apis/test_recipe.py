@@ -1,6 +1,7 @@
 """What is chosen for which images, machine and time."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -127,9 +128,22 @@ def test_going_on_from_weights_is_gentle_and_short() -> None:
     assert on.value('model.head.in_dim') == 384
     assert on.value('default_hooks.freeze_backbone.type') == 'FreezeBackboneHook'
     assert on.value('optim_wrapper.optimizer.lr') == 1e-4
+    assert on.value('default_hooks.ema.momentum') >= 0.99
     # Without a GPU the same network sees smaller crops.
     size = 'train_dataloader.dataset.pipeline.1.global_size'
     assert choose(survey, LAPTOP, 1, start=START).value(size) < on.value(size) == 224
+
+
+def test_a_small_network_goes_on_at_the_ordinary_rate() -> None:
+    start = replace(START, width=128, layers=4, heads=4, patch=8, size=48)
+    recipe = choose(Survey(3000, side=375), LAPTOP, 0.1, start=start)
+    keys = {choice.key for choice in recipe.choices}
+    assert not keys & {
+        'optim_wrapper.optimizer.lr',
+        'optim_wrapper.paramwise_cfg.layer_decay_rate',
+    }
+    assert recipe.value('default_hooks.ema.momentum') == 0.98
+    assert recipe.value('default_hooks.freeze_backbone.epochs') == '10%'
 
 
 def test_a_config_with_reasons(tmp_path) -> None:
