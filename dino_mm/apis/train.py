@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from dino_mm.engine.screen import PlainRunner
+from dino_mm.engine.runner import PlainRunner
 from dino_mm.engine.work_dir import (
     locked,
     newest_checkpoint,

@@ -8,7 +8,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from dino_mm.engine.screen import PlainRunner, ScreenFilter, ScreenFormatter, clear_screen_of
+from dino_mm.engine.runner import PlainRunner
+from dino_mm.engine.screen import ScreenFilter, ScreenFormatter, clear_screen_of
 from dino_mm.utils.quiet import quiet_imports
 
 MMENGINE = '/somewhere/site-packages/mmengine'
