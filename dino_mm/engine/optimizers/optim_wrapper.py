@@ -77,16 +77,22 @@ class DINOOptimWrapper(OptimWrapper):
         self._loss: Tensor | None = None  # of the step to come
         self._steps = 0  # since last asked
         self._skipped: Tensor | None = None  # how often since last asked, and where
+        self._model: nn.Module | None = None
+        self._stored: list[Tensor] = []  # buffers of this model that checkpoints hold
         self._buffers: list[tuple[Tensor, Tensor]] = []  # and what they held before this step
 
     @contextmanager
     def optim_context(self, model: nn.Module):
         if is_between_steps(self):
-            stored = model.state_dict(keep_vars=True).values()
-            buffers = [value for value in stored if not isinstance(value, nn.Parameter)]
-            self._buffers = [
-                (buffer, buffer.clone()) for buffer in buffers if isinstance(buffer, Tensor)
-            ]
+            if self._model is not model:  # looked up once: a step has no time for it
+                stored = model.state_dict(keep_vars=True).values()
+                self._stored = [
+                    value
+                    for value in stored
+                    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter)
+                ]
+                self._model = model
+            self._buffers = [(buffer, buffer.clone()) for buffer in self._stored]
         with (
             super().optim_context(model),
             torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None),
